@@ -1,13 +1,13 @@
 //! Several instances of the service on one store, small enough to be seen whole. Beside the worlds
-//! of [`crate::world`]: there are no browsers here, but what the service alone has to get right.
+//! of [`crate::world`]: they have no browsers, only what the service alone has to get right.
 //!
 //! **Real**: the rules of sessions ([`relogin_session::decide`], keys and records), and what is
-//! looked at once a decision was told ([`relogin_session::machine::several`]). **Modelled**: the
-//! steps that an instance takes around a decision (`service/src/sessions/serve.rs` and `several.rs`
-//! beside it), one at a time, in `work`: there they are one future, which cannot be stopped between
-//! two of its steps, copied and compared; the bucket and each instance's replica of it, in `store`;
-//! connections at a gateway; clients that send what a script says, in `scripts`, and send it again
-//! when there was no answer.
+//! checked after the events of a decision ([`relogin_session::machine::several`]). **Modelled**:
+//! the steps that an instance takes around a decision, one at a time, in `work` (in
+//! `service/src/sessions/serve.rs`, and `several.rs` beside it, they are one future, which cannot
+//! be stopped between two steps, copied and compared); the bucket and each instance's replica of
+//! it, in `store`; connections at a gateway; clients that follow a script, in `scripts`, and send a
+//! request again if it gets no answer.
 //!
 //! A replica has what the watch has shown, which may be nothing since the last read barrier. A
 //! write may be done without an answer, not be done, or be done later. Events of one instance come
@@ -21,7 +21,7 @@
 //! - *There is one NATS server:* a read barrier comes behind the events that its instance has sent.
 //! - *Ten seconds are longer than anything takes.* Whoever has marked a session as ended is waited
 //!   for until it has nothing more to do with it.
-//! - *Losing what was acknowledged*, probes, users that change.
+//! - *Lost acknowledged writes*, probes, and users that change are left out.
 
 pub mod properties;
 pub mod scripts;
@@ -40,7 +40,7 @@ use stateright::{Model, Property};
 use self::{
     scripts::{Ask, Client, Request},
     store::{Floating, Truth, View},
-    work::{Frame, Kind},
+    work::{Frame, WriteOutcome},
 };
 use crate::canon;
 
@@ -85,34 +85,34 @@ impl Config {
 /// One thing that is broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mutant {
-    /// What is not proven by a write is decided without a read barrier.
+    /// A decision that no write proves is made without a read barrier.
     StaleVerdict,
-    /// The user of a connection is answered without a read barrier.
+    /// A get is answered without a read barrier.
     StaleAnswer,
-    /// Nobody looks behind the answer to a get.
-    NoLookBehindAnswer,
+    /// The answer to a get is not checked afterwards.
+    NoCheckAfterAnswer,
     /// An instance is ready before it has read all of the bucket.
     ReadyTooEarly,
-    /// An instance that has told a connection something does not look again.
-    NoSecondLook,
-    /// An instance that has told a connection something looks again without a read barrier.
-    SecondLookIsStale,
+    /// What connections were sent is not checked.
+    NoCheck,
+    /// It is checked without a read barrier.
+    StaleCheck,
     /// A connection on two sessions stays on both.
-    NobodySettles,
-    /// A session that ends is not marked before its connections are told.
+    NoSettling,
+    /// A session that ends is not marked before its connections get their events.
     EndIsNotMarked,
-    /// An instance that loses the race to dispose of an overdue session tells the end as well.
-    LoserTellsToo,
+    /// An instance that loses the race to dispose of an overdue session publishes the end as well.
+    LoserPublishesToo,
     /// Writes name no revision.
     NoCompare,
-    /// A write without an answer is taken for done.
-    SilenceIsConsent,
-    /// When an instance is gone without a word, nobody tells its connections again.
-    NobodyTellsAgain,
-    /// Nobody looks at connections that a refresh has shown a user.
-    ShownOnly,
-    /// Nobody looks once more where a look has failed.
-    FailedLookIsForgotten,
+    /// An unanswered write is taken for done.
+    UnansweredIsDone,
+    /// When an instance is killed, the other one does not send its connections their events again.
+    NoResend,
+    /// Connections that a refresh has shown a user are not checked.
+    NoCheckAfterRefresh,
+    /// A check that has failed is not repeated.
+    FailedCheckIsForgotten,
     /// Each instance counts only the sessions that it has made.
     CapOfOwn,
     /// Each of two logins at once ends the session of the other.
@@ -128,29 +128,29 @@ pub enum Step {
     Take(usize, usize),
     /// So do both.
     TakeCopy(usize, usize),
-    /// An instance does its next thing.
+    /// An instance does its next step.
     Go(usize),
     /// Its next write gets no answer, and is done.
     GoUnanswered(usize),
     /// Its next write gets no answer, and is done later or not at all.
-    GoAstray(usize),
-    /// A write that went astray comes to the store.
+    GoDelayed(usize),
+    /// A delayed write reaches the store.
     Land,
-    /// It never does.
+    /// It is lost.
     Sink,
-    /// The gateway gets what an instance has told next.
+    /// The gateway gets the next message of an instance.
     Deliver(usize),
     /// The watch shows an instance all that is stored.
     Watch(usize),
     /// An instance is killed.
     Kill(usize),
-    /// It is missed.
+    /// The other one notices that.
     Miss(usize),
     /// By an instance's clock the session is over.
     Late(usize),
     /// An instance disposes of an overdue session.
     Sweep(usize, SessionId),
-    /// An instance looks at what it has told and not looked at.
+    /// An instance checks what it has sent and not checked.
     Confirm(usize),
     /// An instance learns the new secret, or signs with it.
     Secret(usize),
@@ -174,15 +174,15 @@ pub struct Instance {
     pub is_up: bool,
     /// Its replica.
     pub view: View,
-    /// What it is at, innermost last.
+    /// Its tasks, innermost last.
     pub work: Vec<Frame>,
-    /// The request that it is at.
+    /// The request that it serves.
     pub request: Option<Request>,
     /// What is on its way to the gateway.
     pub lane: VecDeque<Sent>,
-    /// Whom it has told something lately.
-    pub told: BTreeSet<ConnectionId>,
-    /// The connections that it has told something and not looked at, and what they know.
+    /// The connections that it has sent a token event.
+    pub notified: BTreeSet<ConnectionId>,
+    /// The connections that it has sent something and not checked, and what that was.
     pub unconfirmed: BTreeMap<ConnectionId, Option<SessionId>>,
     /// The sessions that it has made.
     pub made: BTreeSet<SessionId>,
@@ -190,7 +190,7 @@ pub struct Instance {
     pub is_late: bool,
     /// The new secret: 0 is unknown to it, 1 it accepts it, 2 it signs with it.
     pub secret: u8,
-    /// Whether another instance is gone, and it has not told connections again.
+    /// Whether the other instance was killed, and it has not sent connections their events again.
     pub misses: bool,
 }
 
@@ -224,7 +224,7 @@ pub struct State {
     pub sessions: u8,
     /// What is left of the faults.
     pub left: [u8; 3],
-    /// An answer has said less than was told before it was asked for.
+    /// An answer has said less than an event that came before its request.
     pub has_said_less: bool,
 }
 
@@ -266,7 +266,7 @@ impl Instance {
         self.view.records().filter(move |stored| stored.record.is_expired(now)).map(|stored| stored.record.sid)
     }
 
-    /// Whether it is at something that ends this session.
+    /// Whether one of its tasks ends this session.
     #[must_use]
     pub fn is_ending(&self, sid: SessionId) -> bool {
         self.work.iter().any(|frame| frame.ends == Some(sid))
@@ -308,7 +308,7 @@ impl State {
         let Some(request) = self.clients[client].next() else { return };
         let connection = self.gateway.entry(request.connection.clone()).or_default();
         if matches!(request.ask, Ask::Get { .. }) {
-            // What is told before the answer is dropped.
+            // Events that come before the answer are dropped.
             connection.user = None;
         }
         let token = connection.token;
@@ -345,7 +345,7 @@ impl State {
             if self.left[UNKNOWN] > 0 && instance.is_about_to_write() {
                 steps.push(Step::GoUnanswered(number));
                 if self.floating.is_none() {
-                    steps.push(Step::GoAstray(number));
+                    steps.push(Step::GoDelayed(number));
                 }
             }
         }
@@ -357,7 +357,7 @@ impl State {
         }
     }
 
-    /// What an instance without work can begin.
+    /// The tasks that an idle instance can begin.
     fn possible_next(&self, number: usize, config: &Config, steps: &mut Vec<Step>) {
         let instance = &self.instances[number];
         for (index, request) in self.requests.iter().enumerate() {
@@ -369,9 +369,9 @@ impl State {
         if !instance.unconfirmed.is_empty() {
             steps.push(Step::Confirm(number));
         }
-        // By then all that the other one has sent has come.
+        // By then, all that the other one has sent has arrived.
         let others = &self.instances[1 - number];
-        if instance.misses && others.lane.is_empty() && config.mutant != Some(Mutant::NobodyTellsAgain) {
+        if instance.misses && others.lane.is_empty() && config.mutant != Some(Mutant::NoResend) {
             steps.push(Step::Miss(number));
         }
         // The others leave it to whoever has marked it.
@@ -394,14 +394,14 @@ impl State {
                 let request = self.requests[index].clone();
                 self.begin(number, request);
             }
-            Step::Go(number) => self.work(number, Kind::Answered, config),
+            Step::Go(number) => self.work(number, WriteOutcome::Answered, config),
             Step::GoUnanswered(number) => {
                 self.left[UNKNOWN] -= 1;
-                self.work(number, Kind::Unanswered, config);
+                self.work(number, WriteOutcome::Unanswered, config);
             }
-            Step::GoAstray(number) => {
+            Step::GoDelayed(number) => {
                 self.left[UNKNOWN] -= 1;
-                self.work(number, Kind::Astray, config);
+                self.work(number, WriteOutcome::Delayed, config);
             }
             Step::Land => {
                 let Floating { sid, expected, next } = self.floating.take().expect("there is one");
@@ -413,11 +413,11 @@ impl State {
             Step::Kill(number) => self.kill(number),
             Step::Miss(number) => {
                 self.instances[number].misses = false;
-                self.instances[number].work.push(Frame::telling_again());
+                self.instances[number].work.push(Frame::resending());
             }
             Step::Confirm(number) => {
-                let told = std::mem::take(&mut self.instances[number].unconfirmed);
-                self.instances[number].work.push(Frame::confirming(told));
+                let sent = std::mem::take(&mut self.instances[number].unconfirmed);
+                self.instances[number].work.push(Frame::confirming(sent));
             }
             Step::Late(number) => self.instances[number].is_late = true,
             Step::Sweep(number, sid) => self.instances[number].work.push(Frame::expiring(sid)),
@@ -444,7 +444,7 @@ impl State {
     fn kill(&mut self, number: usize) {
         self.left[KILLS] -= 1;
         let Instance { lane, request, .. } = std::mem::take(&mut self.instances[number]);
-        // What it has sent still comes.
+        // What it has sent still arrives.
         self.instances[number].lane = lane;
         self.instances[1 - number].misses = true;
         if let Some(request) = request {
@@ -452,7 +452,7 @@ impl State {
         }
     }
 
-    /// The client has no answer, and sends it once more unless a copy is on its way.
+    /// The client gets no answer, and sends the request again unless a copy is on its way.
     pub fn again(&mut self, request: Request) {
         let is_same = |other: &Request| (other.client, other.number) == (request.client, request.number);
         let is_at_it = self.instances.iter().any(|instance| instance.request.as_ref().is_some_and(is_same));
@@ -466,7 +466,7 @@ impl State {
         self.instances[number].work.clear();
         let Some(request) = self.instances[number].request.take() else { return };
         let Some(reply) = reply else { return self.again(request) };
-        if self.clients[request.client].hear(request.number, reply) {
+        if self.clients[request.client].take_answer(request.number, reply) {
             self.send(request.client);
         }
     }

@@ -1,5 +1,5 @@
-//! Several instances on one store: what holds in every state of these worlds, and that each rule,
-//! broken on purpose, is missed.
+//! Several instances on one store: what holds in every state of these worlds, and that breaking any
+//! rule on purpose is noticed.
 
 #![expect(clippy::print_stderr, reason = "how much was seen is what these tests are read for")]
 #![expect(clippy::panic, reason = "a test fails by panicking")]
@@ -10,7 +10,7 @@ use relogin_model::{
     run::explore,
     several::{
         Config, Mutant,
-        properties::{AS_STORED, NO_USED_KEY, NOBODY_IS_REFUSED, NOT_LESS, ON_ONE_SESSION, TOLD_ONCE, WITHIN_CAP},
+        properties::{AS_STORED, NO_USED_KEY, NOBODY_IS_REFUSED, NOT_LESS, ON_ONE_SESSION, PUBLISHED_ONCE, WITHIN_CAP},
         scripts::Ask,
     },
 };
@@ -62,15 +62,15 @@ holds! {
     a_key_is_used_and_the_user_logs_out: &[MOVES, &[OUT]], {doubled: 1}
     a_key_is_used_the_user_logs_out_and_a_write_gets_no_answer: &[MOVES, &[OUT]], {unknown: 1}
     a_key_is_used_the_user_logs_out_and_one_is_killed: &[MOVES, &[OUT]], {kills: 1}
-    it_is_asked_who_is_there: &[MOVES, &[WHO]], {doubled: 1}
+    a_user_is_read: &[MOVES, &[WHO]], {doubled: 1}
     a_key_is_used_where_the_token_is_and_the_user_logs_out: &[ONE_USE, &[OUT]], {unknown: 1}
-    it_is_asked_who_is_there_when_somebody_logs_out: &[&[OUT], &[WHO]], {doubled: 1}
+    a_user_is_read_while_a_client_logs_out: &[&[OUT], &[WHO]], {doubled: 1}
     two_log_in_on_one_connection: &[&[], &[login("c")], &[login("c")]], {}
     two_log_in_and_two_may_be: &[&[], &[login("c")], &[login("d")]], {cap: Some(2)}
     two_log_in_and_one_may_be: &[&[], &[login("c")], &[login("d")]], {cap: Some(1)}
-    a_session_is_over: &[&[]], {ends: true}
-    a_session_is_over_and_one_is_killed: &[&[]], {ends: true, kills: 1}
-    a_session_is_over_while_its_key_is_used: &[MOVES], {ends: true}
+    a_session_expires: &[&[]], {ends: true}
+    a_session_expires_and_one_is_killed: &[&[]], {ends: true, kills: 1}
+    a_session_expires_while_its_key_is_used: &[MOVES], {ends: true}
 }
 
 /// The check must find that one of `broken` does not hold.
@@ -95,18 +95,18 @@ macro_rules! caught {
 caught! {
     a_verdict_on_a_stale_record: StaleVerdict, [NOBODY_IS_REFUSED], &[&[], &[login("c"), relogin("c", 2)]], {}
     an_answer_from_a_stale_replica: StaleAnswer, [NOT_LESS], &[&[relogin("b", 2), Ask::Get { on: "b" }]], {}
-    an_answer_that_nobody_looks_behind: NoLookBehindAnswer, [AS_STORED], &[MOVES, &[Ask::Get { on: "b" }]], {}
+    an_answer_that_is_not_checked: NoCheckAfterAnswer, [AS_STORED], &[MOVES, &[Ask::Get { on: "b" }]], {}
     an_instance_that_is_ready_too_early: ReadyTooEarly, [NOBODY_IS_REFUSED], &[USES], {starts: true}
-    events_that_nobody_looks_at_again: NoSecondLook, [AS_STORED], &[MOVES, &[Ask::Logout { on: "b" }]], {}
-    events_that_are_looked_at_too_early: SecondLookIsStale, [AS_STORED], &[MOVES, &[Ask::Logout { on: "b" }]], {}
-    a_connection_that_stays_on_two_sessions: NobodySettles, [ON_ONE_SESSION], &[&[], &[login("c")], &[login("c")]], {}
-    an_end_that_nobody_marks: EndIsNotMarked, [TOLD_ONCE], &[&[]], {ends: true}
-    an_end_that_the_loser_tells_too: LoserTellsToo, [TOLD_ONCE], &[&[]], {ends: true}
+    events_that_are_not_checked: NoCheck, [AS_STORED], &[MOVES, &[Ask::Logout { on: "b" }]], {}
+    events_that_are_checked_too_early: StaleCheck, [AS_STORED], &[MOVES, &[Ask::Logout { on: "b" }]], {}
+    a_connection_that_stays_on_two_sessions: NoSettling, [ON_ONE_SESSION], &[&[], &[login("c")], &[login("c")]], {}
+    an_end_that_is_not_marked: EndIsNotMarked, [PUBLISHED_ONCE], &[&[]], {ends: true}
+    an_end_that_the_loser_publishes_too: LoserPublishesToo, [PUBLISHED_ONCE], &[&[]], {ends: true}
     writes_that_name_no_revision: NoCompare, [NO_USED_KEY], &[ONE_USE, &[relogin("t", 9)]], {}
-    silence_that_is_taken_for_consent: SilenceIsConsent, [NOBODY_IS_REFUSED], &[USES], {unknown: 1}
-    connections_of_the_killed_that_nobody_tells_again: NobodyTellsAgain, [AS_STORED], &[MOVES, &[Ask::Logout { on: "b" }]], {kills: 1}
-    a_user_that_nobody_looks_at: ShownOnly, [AS_STORED], &[ONE_USE, &[OUT]], {}
-    a_look_that_fails_and_is_forgotten: FailedLookIsForgotten, [AS_STORED], &[MOVES, &[Ask::Logout { on: "b" }]], {unknown: 1}
+    an_unanswered_write_that_is_taken_for_done: UnansweredIsDone, [NOBODY_IS_REFUSED], &[USES], {unknown: 1}
+    events_of_a_killed_instance_that_are_not_sent_again: NoResend, [AS_STORED], &[MOVES, &[Ask::Logout { on: "b" }]], {kills: 1}
+    a_user_shown_by_a_refresh_that_is_not_checked: NoCheckAfterRefresh, [AS_STORED], &[ONE_USE, &[OUT]], {}
+    a_failed_check_that_is_forgotten: FailedCheckIsForgotten, [AS_STORED], &[MOVES, &[Ask::Logout { on: "b" }]], {unknown: 1}
     a_limit_that_counts_one_s_own: CapOfOwn, [WITHIN_CAP], &[&[], &[login("c")], &[login("d")]], {cap: Some(2)}
     a_limit_that_ends_later_logins: CapOfAll, [WITHIN_CAP], &[&[], &[login("c")], &[login("d")]], {cap: Some(1)}
     a_secret_that_signs_too_early: SignsTooEarly, [NOBODY_IS_REFUSED], &[USES], {rotates: true}

@@ -17,13 +17,13 @@ pub const NO_USED_KEY: &str = "of two attempts with one key, one at most gets th
 /// By name.
 pub const ALL_ANSWERED: &str = "in the end every request is answered";
 /// By name.
-pub const AS_STORED: &str = "in the end each connection knows what is stored";
+pub const AS_STORED: &str = "in the end each connection shows what is stored";
 /// By name.
 pub const ON_ONE_SESSION: &str = "in the end a connection is on one session, and each session is somebody's";
 /// By name.
-pub const NOT_LESS: &str = "no answer says less than an event before its question";
+pub const NOT_LESS: &str = "no answer says less than an event that came before its request";
 /// By name.
-pub const TOLD_ONCE: &str = "an end is told once";
+pub const PUBLISHED_ONCE: &str = "an end is published once";
 /// By name.
 pub const WITHIN_CAP: &str = "in the end a user has as many sessions as allowed, and those are the newest";
 
@@ -39,7 +39,7 @@ pub(super) fn all() -> Vec<Property<Config>> {
             !is_at_rest(config, state) || is_on_one_session(config, state)
         }),
         Property::always(NOT_LESS, |_, state: &State| !state.has_said_less),
-        Property::always(TOLD_ONCE, is_told_once),
+        Property::always(PUBLISHED_ONCE, is_published_once),
         Property::always(WITHIN_CAP, |config, state: &State| {
             !is_at_rest(config, state) || is_within_cap(config, state)
         }),
@@ -49,7 +49,7 @@ pub(super) fn all() -> Vec<Property<Config>> {
 /// True if nothing more can happen without another fault.
 fn is_at_rest(config: &Config, state: &State) -> bool {
     let is_idle = state.instances.iter().all(|instance| {
-        let misses = instance.misses && config.mutant != Some(Mutant::NobodyTellsAgain);
+        let misses = instance.misses && config.mutant != Some(Mutant::NoResend);
         let is_late = !config.ends || instance.is_late;
         instance.work.is_empty()
             && instance.lane.is_empty()
@@ -105,7 +105,7 @@ fn is_on_one_session(config: &Config, state: &State) -> bool {
 }
 
 /// Holds only if nothing crosses it that has to be corrected, and nobody was killed.
-fn is_told_once(config: &Config, state: &State) -> bool {
+fn is_published_once(config: &Config, state: &State) -> bool {
     let has_requests = config.scripts.iter().any(|script| !script.is_empty());
     let was_killed = state.left[super::KILLS] < config.kills;
     was_killed || has_requests || !config.ends || state.gateway.values().all(|connection| connection.cleared < 2)

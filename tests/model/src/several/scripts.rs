@@ -125,8 +125,8 @@ impl Client {
         self.at >= self.script.len()
     }
 
-    /// Hears an answer; whether it goes on with the next request.
-    pub fn hear(&mut self, number: usize, reply: Reply) -> bool {
+    /// Takes an answer; true if the next request follows.
+    pub fn take_answer(&mut self, number: usize, reply: Reply) -> bool {
         if !self.waits_for(number) {
             return false;
         }

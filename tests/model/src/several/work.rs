@@ -1,5 +1,5 @@
 //! The steps of an instance around a decision, in the order of `service/src/sessions/serve.rs`, and
-//! what it does for the others' sake, as `service/src/sessions/several.rs` does.
+//! what it does because of the other instance, as in `service/src/sessions/several.rs`.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -20,148 +20,158 @@ use super::{
 };
 use crate::service::jane;
 
-/// What becomes of a write.
+/// How a write ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// It is done or refused, and the instance hears that.
+pub enum WriteOutcome {
+    /// It is done or refused, and the instance gets the answer.
     Answered,
-    /// It is done or refused, and the instance hears nothing.
+    /// It is done or refused, and the answer is lost.
     Unanswered,
-    /// It may be done later, and the instance hears nothing.
-    Astray,
+    /// It may be done later, and there is no answer.
+    Delayed,
 }
 
-/// Something to be done about a session.
+/// Something that an instance does: a request, or work of its own.
 #[derive(Clone, Debug)]
-pub enum What {
+pub enum Task {
     /// A key is used.
     Relogin(ConnectionId, String, u8, Option<SessionId>),
-    /// A login makes this session.
+    /// A login creates this session.
     Login(ConnectionId, Option<u8>, SessionId),
     /// A logout, on a connection whose token names this session.
     Logout(ConnectionId, Option<SessionId>),
-    /// Who is on a connection, whose token named this session when that was asked?
+    /// A get of the user of a connection, whose token named this session when the request was sent.
     Get(ConnectionId, Option<SessionId>),
-    /// A session is overdue.
+    /// An overdue session is disposed of.
     Expire(SessionId),
     /// A connection leaves a session.
     Detach(SessionId, ConnectionId),
-    /// A session is one too many.
+    /// A session beyond the limit ends.
     Evict(SessionId),
-    /// Connections are told again.
-    TellAgain,
-    /// What connections know is checked.
-    Confirm(Told),
+    /// All connections get their events again.
+    Resend,
+    /// What connections were sent is checked.
+    Confirm(LastSent),
 }
 
-/// What each connection was told last.
-pub type Told = BTreeMap<ConnectionId, Option<SessionId>>;
+/// The session that the last token event of each connection named.
+pub type LastSent = BTreeMap<ConnectionId, Option<SessionId>>;
 
-/// What is to be done next.
+/// A step of a task.
 #[derive(Clone, Debug)]
-pub enum Do {
+pub enum TaskStep {
     /// Find what is stored, and decide.
     Decide,
     /// Pass a read barrier.
     Barrier,
-    /// Write a session under its revision; 0: there is none.
+    /// Write a session if it still has this revision; 0: if there is none.
     Write(SessionId, u64, Option<Box<Record>>),
     /// Mark a session as ended.
     Mark(SessionId, u64, Box<Record>),
-    /// Remove it, under this revision if it was not marked.
+    /// Remove it, if it has this revision or that of its mark.
     Remove(SessionId, u64),
-    /// Tell the gateway.
-    Tell(Vec<Effect>),
-    /// Note what is to be looked at later.
-    Note(Told),
-    /// Answer who is on the connection.
+    /// Send events to the gateway.
+    Publish(Vec<Effect>),
+    /// Leave these connections for a later check.
+    CheckLater(LastSent),
+    /// Answer a get.
     Answer,
-    /// Tell all connections again.
-    TellAll,
-    /// Pass a read barrier, and look at what connections were told.
-    LookAgain(Told),
-    /// Look at it.
-    Look(Told),
-    /// Take connections off sessions that they should not be on. These events were told, and this
-    /// session was made.
+    /// Send all connections their events again.
+    ResendAll,
+    /// Pass a read barrier, and compare what connections were sent with what is stored.
+    Check(LastSent),
+    /// Compare it, without a barrier.
+    Compare(LastSent),
+    /// Take connections off sessions that they should not be on, after these events, and the
+    /// creation of this session.
     Settle(Vec<Effect>, Option<SessionId>),
-    /// Remove a session that nobody was told of.
+    /// Remove a session that no event has named.
     Withdraw(SessionId),
-    /// Do something else first.
-    Serve(What),
-    /// End the sessions that are too many, but never this one.
+    /// Do another task first.
+    Run(Task),
+    /// End the sessions beyond the limit, but never this one.
     Cap(SessionId),
-    /// It is done.
+    /// End the task.
     End(Reply),
 }
 
-/// Something that an instance is at.
+/// A task under way.
 #[derive(Clone, Debug)]
 pub struct Frame {
-    what: What,
+    task: Task,
     is_fresh: bool,
     has_left: bool,
-    todo: VecDeque<Do>,
+    todo: VecDeque<TaskStep>,
     /// The session that it ends.
     pub ends: Option<SessionId>,
     marked: Option<u64>,
 }
 
 impl Frame {
-    fn new(what: What) -> Self {
-        let todo = match what {
-            What::Get(..) => vec![Do::Barrier, Do::Answer],
-            What::TellAgain => vec![Do::Barrier, Do::TellAll],
-            What::Confirm(ref told) => vec![Do::LookAgain(told.clone()), Do::End(Ok(None))],
-            _ => vec![Do::Decide],
+    fn new(task: Task) -> Self {
+        let todo = match task {
+            Task::Get(..) => vec![TaskStep::Barrier, TaskStep::Answer],
+            Task::Resend => vec![TaskStep::Barrier, TaskStep::ResendAll],
+            Task::Confirm(ref sent) => vec![TaskStep::Check(sent.clone()), TaskStep::End(Ok(None))],
+            _ => vec![TaskStep::Decide],
         };
-        Self { what, is_fresh: false, has_left: false, todo: todo.into(), ends: None, marked: None }
+        Self { task, is_fresh: false, has_left: false, todo: todo.into(), ends: None, marked: None }
     }
 
-    /// What a request asks for. If that is a login, it makes the session of this number.
+    /// The task of a request. A login creates the session of this number.
     #[must_use]
     pub fn of(request: &Request, session: u8) -> Self {
         let (on, token) = (request.connection.clone(), request.token);
         Self::new(match request.ask {
-            Ask::Relogin { attempt, .. } => What::Relogin(on, request.key.clone().expect("a key"), attempt, token),
-            Ask::Login { attempt, .. } => What::Login(on, attempt, SessionId([session; 16])),
-            Ask::Logout { .. } => What::Logout(on, token),
-            Ask::Get { .. } => What::Get(on, token),
+            Ask::Relogin { attempt, .. } => Task::Relogin(on, request.key.clone().expect("a key"), attempt, token),
+            Ask::Login { attempt, .. } => Task::Login(on, attempt, SessionId([session; 16])),
+            Ask::Logout { .. } => Task::Logout(on, token),
+            Ask::Get { .. } => Task::Get(on, token),
         })
     }
 
     /// The disposal of an overdue session.
     #[must_use]
     pub fn expiring(sid: SessionId) -> Self {
-        Self::new(What::Expire(sid))
+        Self::new(Task::Expire(sid))
     }
 
-    /// Connections are told again.
+    /// All connections get their events again.
     #[must_use]
-    pub fn telling_again() -> Self {
-        Self::new(What::TellAgain)
+    pub fn resending() -> Self {
+        Self::new(Task::Resend)
     }
 
-    /// What connections know is checked.
+    /// What connections were sent is checked.
     #[must_use]
-    pub fn confirming(told: Told) -> Self {
-        Self::new(What::Confirm(told))
+    pub fn confirming(sent: LastSent) -> Self {
+        Self::new(Task::Confirm(sent))
     }
 }
 
 impl Instance {
-    /// Whether what it does next may stay without an answer.
+    /// Whether its next step asks the store for something, which may not be answered.
     #[must_use]
     pub fn is_about_to_write(&self) -> bool {
         let next = self.work.last().and_then(|frame| frame.todo.front());
-        matches!(next, Some(Do::Write(..) | Do::Mark(..) | Do::Remove(..) | Do::Barrier | Do::LookAgain(..)))
+        matches!(
+            next,
+            Some(
+                TaskStep::Write(..)
+                    | TaskStep::Mark(..)
+                    | TaskStep::Remove(..)
+                    | TaskStep::Barrier
+                    | TaskStep::Check(..)
+            )
+        )
     }
 
     fn frame(&mut self) -> &mut Frame {
-        self.work.last_mut().expect("it is at something")
+        self.work.last_mut().expect("it has a task")
     }
 
-    fn first(&mut self, steps: impl IntoIterator<Item = Do, IntoIter: DoubleEndedIterator>) {
+    /// Puts steps before the rest of its task.
+    fn prepend(&mut self, steps: impl IntoIterator<Item = TaskStep, IntoIter: DoubleEndedIterator>) {
         for step in steps.into_iter().rev() {
             self.frame().todo.push_front(step);
         }
@@ -173,42 +183,42 @@ impl Instance {
         newest.filter(|record| !record.is_expired(self.now()))
     }
 
-    fn tell(&mut self, effects: Vec<Effect>) {
-        self.told.extend(told_last(&effects).map(|(connection, _)| connection.clone()));
+    fn publish(&mut self, effects: Vec<Effect>) {
+        self.notified.extend(told_last(&effects).map(|(connection, _)| connection.clone()));
         self.lane.extend(effects.into_iter().map(Sent::Event));
     }
 
-    /// Tells a connection what the replica has of it.
-    fn tell_of(&mut self, connection: &ConnectionId) -> Option<SessionId> {
+    /// Sends a connection what the replica says of it.
+    fn resend(&mut self, connection: &ConnectionId) -> Option<SessionId> {
         let held = self.held_by(connection).cloned();
-        self.tell(told(connection, held.as_ref().map(|record| (record, jane()))).into());
+        self.publish(told(connection, held.as_ref().map(|record| (record, jane()))).into());
         held.map(|record| record.sid)
     }
 
-    /// The session that it is about, and the one that the request's connection holds.
+    /// The session of the task, and the one that the request's connection holds.
     fn find(&self) -> (Option<Stored>, Option<Stored>) {
         let on = |connection: &ConnectionId| self.view.all_on(connection).into_iter().next().cloned();
         let load = |sid: SessionId| self.view.load(sid).cloned();
-        match &self.work.last().expect("it is at something").what {
-            What::Relogin(connection, key, ..) => {
+        match &self.work.last().expect("it has a task").task {
+            Task::Relogin(connection, key, ..) => {
                 let key = ReloginKey::new(key.clone()).parse().expect("a key");
                 (load(key.sid), on(connection))
             }
-            What::Login(connection, ..) => (on(connection), on(connection)),
-            What::Logout(connection, token) => {
+            Task::Login(connection, ..) => (on(connection), on(connection)),
+            Task::Logout(connection, token) => {
                 let held = on(connection);
                 let ended = ended_by_logout(None, held.as_ref().map(|held| held.record.sid), *token);
                 (ended.and_then(load), held)
             }
-            What::Expire(sid) | What::Detach(sid, _) | What::Evict(sid) => (load(*sid), None),
-            What::Get(..) | What::TellAgain | What::Confirm(_) => (None, None),
+            Task::Expire(sid) | Task::Detach(sid, _) | Task::Evict(sid) => (load(*sid), None),
+            Task::Get(..) | Task::Resend | Task::Confirm(_) => (None, None),
         }
     }
 
     fn command(&self, held: Option<&Record>) -> Command {
-        let Frame { what, has_left, .. } = self.work.last().expect("it is at something");
-        match what {
-            What::Relogin(connection, key, number, token) => {
+        let Frame { task, has_left, .. } = self.work.last().expect("it has a task");
+        match task {
+            Task::Relogin(connection, key, number, token) => {
                 let key = ReloginKey::new(key.clone()).parse().expect("a key");
                 let other = OtherSession::than(key.sid, held, *has_left);
                 let token = token.map(|sid| Token { sid, user_id: jane().id, role: jane().role });
@@ -223,104 +233,104 @@ impl Instance {
                     other,
                 })
             }
-            What::Login(connection, number, sid) => {
+            Task::Login(connection, number, sid) => {
                 let login = Login { attempt: number.map(attempt), ..Login::new(connection.clone(), jane()) };
                 Command::Login { login, sid: *sid, salt: sid.0, began: NOW }
             }
-            What::Logout(connection, token) => Command::Logout {
+            Task::Logout(connection, token) => Command::Logout {
                 connection: connection.clone(),
                 sid: None,
                 held: held.map(|held| held.sid),
                 token: *token,
             },
-            What::Detach(_, connection) => Command::Detach { connection: connection.clone() },
-            What::Evict(_) => Command::Evict,
-            What::Expire(_) | What::Get(..) | What::TellAgain | What::Confirm(_) => Command::Expire,
+            Task::Detach(_, connection) => Command::Detach { connection: connection.clone() },
+            Task::Evict(_) => Command::Evict,
+            Task::Expire(_) | Task::Get(..) | Task::Resend | Task::Confirm(_) => Command::Expire,
         }
     }
 }
 
 impl State {
-    /// An instance does its next thing.
-    pub(super) fn work(&mut self, number: usize, kind: Kind, config: &Config) {
+    /// An instance does its next step.
+    pub(super) fn work(&mut self, number: usize, outcome: WriteOutcome, config: &Config) {
         let instance = &mut self.instances[number];
-        let next = instance.frame().todo.pop_front().expect("it is at something");
+        let next = instance.frame().todo.pop_front().expect("it has a task");
         match next {
-            Do::Decide => self.decide(number, config),
-            Do::Barrier => {
+            TaskStep::Decide => self.decide(number, config),
+            TaskStep::Barrier => {
                 let is_left_out =
-                    config.mutant == Some(Mutant::StaleAnswer) && matches!(instance.frame().what, What::Get(..));
+                    config.mutant == Some(Mutant::StaleAnswer) && matches!(instance.frame().task, Task::Get(..));
                 if is_left_out {
-                } else if kind == Kind::Answered {
+                } else if outcome == WriteOutcome::Answered {
                     self.barrier(number);
                 } else {
                     self.answered(number, None);
                 }
             }
-            Do::Write(sid, expected, next) => {
+            TaskStep::Write(sid, expected, next) => {
                 if instance.is_taken(sid, next.as_deref()) {
-                    instance.frame().todo = [Do::Decide].into();
-                } else if self.write(number, kind, config, sid, expected, next.map(|next| *next)).is_some()
+                    instance.frame().todo = [TaskStep::Decide].into();
+                } else if self.write(number, outcome, config, sid, expected, next.map(|next| *next)).is_some()
                     && expected == 0
                 {
                     self.instances[number].made.insert(sid);
                 }
             }
-            Do::Mark(sid, expected, record) => {
-                let marked = self.write(number, kind, config, sid, expected, Some(*record));
+            TaskStep::Mark(sid, expected, record) => {
+                let marked = self.write(number, outcome, config, sid, expected, Some(*record));
                 if let (Some(revision), Some(frame)) = (marked, self.instances[number].work.last_mut()) {
                     frame.marked = Some(revision);
                 }
             }
-            Do::Remove(sid, revision) => {
+            TaskStep::Remove(sid, revision) => {
                 let revision = instance.frame().marked.unwrap_or(revision);
-                self.remove(number, kind, config, sid, revision);
+                self.remove(number, outcome, config, sid, revision);
             }
-            Do::Tell(effects) => instance.tell(effects),
-            Do::Note(told) => instance.unconfirmed.extend(told),
-            Do::Answer => {
-                let What::Get(connection, known) = instance.frame().what.clone() else { return };
+            TaskStep::Publish(effects) => instance.publish(effects),
+            TaskStep::CheckLater(sent) => instance.unconfirmed.extend(sent),
+            TaskStep::Answer => {
+                let Task::Get(connection, known) = instance.frame().task.clone() else { return };
                 instance.view.be_certain(&self.truth);
                 let session = instance.held_by(&connection).map(|record| record.sid);
                 instance.lane.push_back(Sent::Answer(connection.clone(), session, known));
-                if config.mutant != Some(Mutant::NoLookBehindAnswer) {
-                    instance.first([Do::LookAgain([(connection, session)].into())]);
+                if config.mutant != Some(Mutant::NoCheckAfterAnswer) {
+                    instance.prepend([TaskStep::Check([(connection, session)].into())]);
                 }
-                instance.frame().todo.push_back(Do::End(Ok(None)));
+                instance.frame().todo.push_back(TaskStep::End(Ok(None)));
             }
-            Do::TellAll => {
-                let connections = instance.told.clone();
-                let told = connections.into_iter().map(|connection| {
-                    let session = instance.tell_of(&connection);
+            TaskStep::ResendAll => {
+                let connections = instance.notified.clone();
+                let sent = connections.into_iter().map(|connection| {
+                    let session = instance.resend(&connection);
                     (connection, session)
                 });
-                let told = told.collect();
-                instance.first([Do::LookAgain(told), Do::End(Ok(None))]);
+                let sent = sent.collect();
+                instance.prepend([TaskStep::Check(sent), TaskStep::End(Ok(None))]);
             }
-            Do::LookAgain(told) if kind != Kind::Answered => {
-                if config.mutant != Some(Mutant::FailedLookIsForgotten) {
-                    instance.unconfirmed.extend(told);
+            TaskStep::Check(sent) if outcome != WriteOutcome::Answered => {
+                if config.mutant != Some(Mutant::FailedCheckIsForgotten) {
+                    instance.unconfirmed.extend(sent);
                 }
                 self.answered(number, None);
             }
-            Do::LookAgain(told) => {
-                instance.first([Do::Look(told)]);
-                if config.mutant != Some(Mutant::SecondLookIsStale) {
+            TaskStep::Check(sent) => {
+                instance.prepend([TaskStep::Compare(sent)]);
+                if config.mutant != Some(Mutant::StaleCheck) {
                     self.barrier(number);
                 }
             }
-            Do::Look(told) => self.look(number, told),
-            Do::Settle(effects, made) => self.settle(number, &effects, made, config),
-            Do::Withdraw(sid) => {
+            TaskStep::Compare(sent) => self.correct(number, sent),
+            TaskStep::Settle(effects, made) => self.settle(number, &effects, made, config),
+            TaskStep::Withdraw(sid) => {
                 if let Some(revision) = instance.view.load(sid).map(|stored| stored.revision)
                     && self.truth.swap(sid, revision, None, true).is_none()
                 {
-                    instance.first([Do::Withdraw(sid)]);
+                    instance.prepend([TaskStep::Withdraw(sid)]);
                 }
                 instance.view.refresh(sid, &self.truth);
             }
-            Do::Serve(what) => instance.work.push(Frame::new(what)),
-            Do::Cap(newest) => {
+            TaskStep::Run(task) => instance.work.push(Frame::new(task)),
+            TaskStep::Cap(newest) => {
                 let of_own = config.mutant == Some(Mutant::CapOfOwn);
                 let made = instance.view.load(newest).filter(|stored| !stored.record.is_ending());
                 let Some(revision) = made.map(|stored| stored.revision) else { return };
@@ -332,14 +342,15 @@ impl State {
                 let sessions = instance.view.records().filter(counts);
                 let sessions = sessions.map(|stored| (stored.record.last_seen, stored.record.sid)).collect();
                 let excess = over_cap(sessions, newest, config.cap.unwrap_or(usize::MAX));
-                instance.first(excess.into_iter().map(|sid| Do::Serve(What::Evict(sid))).collect::<Vec<_>>());
+                instance.prepend(excess.into_iter().map(|sid| TaskStep::Run(Task::Evict(sid))).collect::<Vec<_>>());
             }
-            Do::End(_) if instance.work.len() > 1 => drop(instance.work.pop()),
-            Do::End(reply) => self.answered(number, Some(reply)),
+            TaskStep::End(_) if instance.work.len() > 1 => drop(instance.work.pop()),
+            TaskStep::End(reply) => self.answered(number, Some(reply)),
         }
     }
 
-    /// What the instance has sent is there before it; and whatever was acknowledged is shown.
+    /// A read barrier: the gateway has got all that the instance has sent, and the replica has
+    /// every acknowledged write.
     fn barrier(&mut self, number: usize) {
         while !self.instances[number].lane.is_empty() {
             self.deliver(number);
@@ -352,14 +363,14 @@ impl State {
         let is_left_to_another = {
             let instance = &self.instances[number];
             let is_marked = |sid| instance.view.load(sid).is_some_and(|stored| stored.record.is_ending());
-            match instance.work.last().expect("it is at something").what {
-                What::Expire(sid) | What::Detach(sid, _) | What::Evict(sid) => is_marked(sid) && others_end(sid),
+            match instance.work.last().expect("it has a task").task {
+                Task::Expire(sid) | Task::Detach(sid, _) | Task::Evict(sid) => is_marked(sid) && others_end(sid),
                 _ => false,
             }
         };
         let instance = &mut self.instances[number];
         if is_left_to_another {
-            return instance.first([Do::End(Ok(None))]);
+            return instance.prepend([TaskStep::End(Ok(None))]);
         }
         instance.view.be_certain(&self.truth);
         let (session, held) = instance.find();
@@ -369,7 +380,7 @@ impl State {
         let needs_barrier = !decision.is_proven_by_its_write() && config.mutant != Some(Mutant::StaleVerdict);
         if !instance.frame().is_fresh && needs_barrier {
             instance.frame().is_fresh = true;
-            return instance.first([Do::Barrier, Do::Decide]);
+            return instance.prepend([TaskStep::Barrier, TaskStep::Decide]);
         }
         let steps = instance.carry_out(&decision, session.as_ref(), held.as_ref(), config);
         instance.frame().todo.extend(steps);
@@ -379,7 +390,7 @@ impl State {
     fn write(
         &mut self,
         number: usize,
-        kind: Kind,
+        outcome: WriteOutcome,
         config: &Config,
         sid: SessionId,
         expected: u64,
@@ -387,13 +398,13 @@ impl State {
     ) -> Option<u64> {
         let compares = config.mutant != Some(Mutant::NoCompare);
         let instance = &mut self.instances[number];
-        match kind {
-            Kind::Answered => {}
-            Kind::Unanswered => drop(self.truth.swap(sid, expected, next.clone(), compares)),
-            Kind::Astray => self.floating = Some(Floating { sid, expected, next: next.clone() }),
+        match outcome {
+            WriteOutcome::Answered => {}
+            WriteOutcome::Unanswered => drop(self.truth.swap(sid, expected, next.clone(), compares)),
+            WriteOutcome::Delayed => self.floating = Some(Floating { sid, expected, next: next.clone() }),
         }
-        if kind != Kind::Answered {
-            if config.mutant == Some(Mutant::SilenceIsConsent) {
+        if outcome != WriteOutcome::Answered {
+            if config.mutant == Some(Mutant::UnansweredIsDone) {
                 instance.view.apply(sid, expected + 1, next);
                 return Some(expected + 1);
             }
@@ -407,74 +418,74 @@ impl State {
             return written;
         }
         instance.view.refresh(sid, &self.truth);
-        let is_sweep = matches!(instance.frame().what, What::Expire(_));
+        let is_sweep = matches!(instance.frame().task, Task::Expire(_));
         if !is_sweep {
-            instance.frame().todo = [Do::Decide].into();
+            instance.frame().todo = [TaskStep::Decide].into();
             instance.frame().ends = None;
-        } else if config.mutant != Some(Mutant::LoserTellsToo) {
-            instance.frame().todo = [Do::End(Ok(None))].into();
+        } else if config.mutant != Some(Mutant::LoserPublishesToo) {
+            instance.frame().todo = [TaskStep::End(Ok(None))].into();
         }
         None
     }
 
-    /// Whether that works or not: the session is over and everybody told.
-    fn remove(&mut self, number: usize, kind: Kind, config: &Config, sid: SessionId, expected: u64) {
+    /// Removes an ended session. Its connections have their events, so the outcome does not matter.
+    fn remove(&mut self, number: usize, outcome: WriteOutcome, config: &Config, sid: SessionId, expected: u64) {
         let compares = config.mutant != Some(Mutant::NoCompare);
         let view = &mut self.instances[number].view;
-        match kind {
-            Kind::Answered => {
+        match outcome {
+            WriteOutcome::Answered => {
                 self.truth.swap(sid, expected, None, compares);
                 view.refresh(sid, &self.truth);
             }
-            Kind::Unanswered => {
+            WriteOutcome::Unanswered => {
                 self.truth.swap(sid, expected, None, compares);
                 view.doubt(sid);
             }
-            Kind::Astray => {
+            WriteOutcome::Delayed => {
                 self.floating = Some(Floating { sid, expected, next: None });
                 view.doubt(sid);
             }
         }
     }
 
-    /// Corrects what connections were told, until nothing has to be corrected.
-    fn look(&mut self, number: usize, mut told: Told) {
+    /// Sends connections what is stored if they were sent something else, and checks that again.
+    fn correct(&mut self, number: usize, mut sent: LastSent) {
         let instance = &mut self.instances[number];
         instance.view.be_certain(&self.truth);
         let mut is_right = true;
-        for (connection, last) in &mut told {
+        for (connection, last) in &mut sent {
             if instance.held_by(connection).map(|record| record.sid) != *last {
-                *last = instance.tell_of(connection);
+                *last = instance.resend(connection);
                 is_right = false;
             }
         }
         if is_right {
-            instance.unconfirmed.retain(|connection, _| !told.contains_key(connection));
+            instance.unconfirmed.retain(|connection, _| !sent.contains_key(connection));
         } else {
-            instance.first([Do::LookAgain(told)]);
+            instance.prepend([TaskStep::Check(sent)]);
         }
     }
 
     fn settle(&mut self, number: usize, effects: &[Effect], made: Option<SessionId>, config: &Config) {
-        if config.mutant == Some(Mutant::NobodySettles) {
+        if config.mutant == Some(Mutant::NoSettling) {
             return;
         }
         let instance = &mut self.instances[number];
         let (mut steps, mut is_elsewhere) = (Vec::new(), false);
-        for connection in told_of(effects).into_keys() {
+        for connection in last_sent(effects).into_keys() {
             let sessions = instance.view.all_on(&connection).into_iter().map(|stored| stored.record.sid);
             let Some((newest, older)) = apart(effects, &connection, sessions) else { continue };
             if let Some(sid) = made.filter(|sid| *sid != newest) {
-                steps.push(Do::Withdraw(sid));
+                steps.push(TaskStep::Withdraw(sid));
                 is_elsewhere = true;
             }
-            steps.extend(older.into_iter().map(|sid| Do::Serve(What::Detach(sid, connection.clone()))));
-            steps.push(Do::LookAgain([(connection, Some(newest))].into()));
+            steps.extend(older.into_iter().map(|sid| TaskStep::Run(Task::Detach(sid, connection.clone()))));
+            steps.push(TaskStep::Check([(connection, Some(newest))].into()));
         }
         if is_elsewhere {
-            instance.frame().todo = [Do::Decide].into();
+            instance.frame().todo = [TaskStep::Decide].into();
         }
-        instance.first(steps);
+        instance.prepend(steps);
     }
 }
 
@@ -487,72 +498,75 @@ impl Instance {
         })
     }
 
-    /// What a decision takes.
+    /// The steps that carry out a decision.
     fn carry_out(
         &mut self,
         decision: &Decision,
         session: Option<&Stored>,
         held: Option<&Stored>,
         config: &Config,
-    ) -> Vec<Do> {
+    ) -> Vec<TaskStep> {
         let Decision { write, effects, next, outcome } = decision;
-        let tell = |effects: Vec<Effect>| {
-            Some(Do::Tell(effects)).filter(|step| !matches!(step, Do::Tell(none) if none.is_empty()))
+        let publish = |effects: Vec<Effect>| {
+            Some(TaskStep::Publish(effects)).filter(|step| !matches!(step, TaskStep::Publish(none) if none.is_empty()))
         };
         let mut steps = Vec::new();
         match (write, session) {
             (Write::Create(record), _) => {
-                steps.push(Do::Write(record.sid, 0, Some(Box::new(record.clone()))));
-                steps.extend(tell(effects.clone()));
+                steps.push(TaskStep::Write(record.sid, 0, Some(Box::new(record.clone()))));
+                steps.extend(publish(effects.clone()));
             }
             (Write::Replace(next), _) => {
                 let changed = session.into_iter().chain(held).find(|stored| stored.record.sid == next.sid);
                 let (leaving, staying) = effects.iter().cloned().partition(|effect| effect.leaves(effects));
-                steps.extend(tell(leaving));
-                steps.push(Do::Write(
+                steps.extend(publish(leaving));
+                steps.push(TaskStep::Write(
                     next.sid,
                     changed.expect("it is one of them").revision,
                     Some(Box::new(next.clone())),
                 ));
-                steps.extend(tell(staying));
+                steps.extend(publish(staying));
             }
             (Write::Remove, Some(Stored { record, revision })) => {
                 let (before, after) = effects.iter().cloned().partition(Effect::precedes_the_end);
-                steps.extend(tell(before));
+                steps.extend(publish(before));
                 self.frame().ends = Some(record.sid);
                 if config.mutant != Some(Mutant::EndIsNotMarked) {
-                    steps.push(Do::Mark(record.sid, *revision, Box::new(record.ended())));
+                    steps.push(TaskStep::Mark(record.sid, *revision, Box::new(record.ended())));
                 }
-                steps.extend(tell(after));
-                steps.push(Do::Remove(record.sid, *revision));
+                steps.extend(publish(after));
+                steps.push(TaskStep::Remove(record.sid, *revision));
             }
-            (Write::Keep, _) | (_, None) => steps.extend(tell(effects.clone())),
+            (Write::Keep, _) | (_, None) => steps.extend(publish(effects.clone())),
         }
-        if let (Write::Replace(next), false) = (write, config.mutant == Some(Mutant::ShownOnly)) {
+        if let (Write::Replace(next), false) = (write, config.mutant == Some(Mutant::NoCheckAfterRefresh)) {
             let shown = shown_only(effects).map(|connection| (connection.clone(), Some(next.sid)));
-            let shown: Told = shown.collect();
-            steps.extend(Some(Do::Note(shown)).filter(|step| !matches!(step, Do::Note(none) if none.is_empty())));
+            let shown: LastSent = shown.collect();
+            steps.extend(
+                Some(TaskStep::CheckLater(shown))
+                    .filter(|step| !matches!(step, TaskStep::CheckLater(none) if none.is_empty())),
+            );
         }
         let made = if let Write::Create(record) = write { Some(record.sid) } else { None };
-        let told = told_of(effects);
-        if !told.is_empty() && config.mutant != Some(Mutant::NoSecondLook) {
-            steps.extend([Do::LookAgain(told), Do::Settle(effects.clone(), made)]);
+        let sent = last_sent(effects);
+        if !sent.is_empty() && config.mutant != Some(Mutant::NoCheck) {
+            steps.extend([TaskStep::Check(sent), TaskStep::Settle(effects.clone(), made)]);
         }
         match next {
             Next::Reply(reply) => {
-                steps.extend(made.filter(|_| config.cap.is_some()).map(Do::Cap));
-                steps.push(Do::End(reply.clone()));
+                steps.extend(made.filter(|_| config.cap.is_some()).map(TaskStep::Cap));
+                steps.push(TaskStep::End(reply.clone()));
             }
             Next::DecideAgain => {
                 self.frame().has_left |= *outcome == Outcome::Detached;
-                steps.push(Do::Decide);
+                steps.push(TaskStep::Decide);
             }
         }
         steps
     }
 }
 
-/// What connections were told of their sessions, the last of each.
-fn told_of(effects: &[Effect]) -> Told {
+/// The session that the last token event of each connection names.
+fn last_sent(effects: &[Effect]) -> LastSent {
     told_last(effects).map(|(connection, session)| (connection.clone(), session)).collect()
 }
