@@ -349,7 +349,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_strangers_cause_is_counted_and_told_once_a_second() {
+    async fn events_that_strangers_cause_are_counted_and_reported_once_a_second() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("audit.jsonl");
         let (audit, trail) = Audit::new(Some(AuditFile::open(&path).unwrap()), None);

@@ -75,7 +75,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn the_time_since_the_boot_goes_on() {
+    fn the_time_since_the_boot_advances() {
         let begin = since_boot();
         assert!(begin > Duration::ZERO);
         while since_boot() == begin {}

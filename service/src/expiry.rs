@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_overdue_at_start_is_disposed_of_and_told() {
+    async fn sessions_overdue_at_start_are_disposed_of_and_their_connections_cleared() {
         let mut world = World::new().await;
         for n in 0..600 {
             world.store.create(ending(n, Duration::ZERO)).await.unwrap();
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_could_not_be_told_is_tried_again() {
+    async fn an_end_that_could_not_be_sent_is_tried_again() {
         let mut world = World::new().await;
         world.store.create(ending(1, Duration::ZERO)).await.unwrap();
         world.bus.fails.store(true, SeqCst);

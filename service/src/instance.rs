@@ -510,7 +510,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_instance_that_vanishes_is_missed_and_one_that_says_goodbye_is_not() {
+    async fn an_instance_that_vanishes_is_reported_and_one_that_stops_is_not() {
         let bus = Arc::new(LocalBus::new());
         let belonging = || start_with(&bus, shared("bucket", "10m", &["new"]));
         let (first, second) = (belonging().await.unwrap(), belonging().await.unwrap());
@@ -544,7 +544,7 @@ mod tests {
 
     /// Long before they would ask by themselves.
     #[tokio::test(start_paused = true)]
-    async fn an_instance_that_starts_or_has_other_users_is_heard_at_once_and_hears_the_others() {
+    async fn an_instance_that_starts_or_has_other_users_is_known_to_the_others_at_once() {
         let bus = Arc::new(LocalBus::new());
         let belonging = async |users| {
             let started = start_with(&bus, shared("bucket", "10m", &["new"])).await.unwrap();

@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn unresponsive_connections_are_detached_and_told() {
+    async fn unresponsive_connections_are_detached_and_cleared() {
         let mut probed = Probed::of(5).await;
         assert_eq!(probed.told_for(ANSWER_DEADLINE / 2).await, "probe of 1");
         for on in ["c0", "c3", "c4"] {

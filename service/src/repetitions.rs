@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn repeated_lines_are_counted_and_told_and_no_others_are_held_up() {
+    fn repeated_lines_are_counted_and_reported_and_no_others_are_held_up() {
         let (lines, repetitions) = (Lines::default(), Repetitions::default());
         let subscriber = Registry::default().with(lines.clone().with_filter(repetitions.clone()));
         tracing::subscriber::with_default(subscriber, || {

@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn files_of_the_page_are_told_from_other_words() {
+    fn files_of_the_page_are_distinguished_from_other_words() {
         assert!(is_own_file("/relogin-web-8a3d_bg.wasm"));
         assert!(is_own_file("./style.css"));
         assert!(!is_own_file("https://example.org/a.js"));

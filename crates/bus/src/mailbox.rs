@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_slow_owner_is_told_that_messages_were_lost() {
+    async fn a_slow_owner_is_notified_that_messages_were_lost() {
         let (mailbox, mut deliveries) = Mailbox::with_capacity(2 * (OVERHEAD + 100));
         for tag in 0..5 {
             mailbox.put(reply(tag, 100));

@@ -332,7 +332,7 @@ fn a_thousand_resources_made_and_dropped_leave_nothing_behind() {
 }
 
 #[test]
-fn the_last_one_to_go_stops_the_engine_and_what_waits_is_told() {
+fn the_last_handle_to_go_stops_the_engine_and_pending_futures_fail() {
     let (client, mut stage) = Stage::new();
     let mut future = Box::pin(client.model::<Ticker>("a"));
     assert!(future.as_mut().now_or_never().is_none());

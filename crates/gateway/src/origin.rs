@@ -26,7 +26,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn auth_requests_are_told_headers_by_their_canonical_names() {
+    fn auth_requests_have_headers_by_their_canonical_names() {
         let request = Request::get("/ws?a=1")
             .header("host", "example.org")
             .header("user-agent", "Tester/1")

@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_lasting_reason_is_told_once_a_minute_and_a_passing_one_never() {
+    fn a_lasting_reason_is_due_once_a_minute_and_a_passing_one_never() {
         let (mut complaint, begin) = (Complaint::default(), Instant::now());
         let told: Vec<u64> =
             (0..200).filter(|&second| complaint.is_due("gone", begin + Duration::from_secs(second))).collect();

@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shortage_is_told_from_a_failure() {
+    fn a_shortage_is_distinguished_from_a_failure() {
         let error = |errno: rustix::io::Errno| io::Error::from_raw_os_error(errno.raw_os_error());
         assert!(is_shortage(&error(rustix::io::Errno::NOSPC)) && is_shortage(&error(rustix::io::Errno::MFILE)));
         assert!(!is_shortage(&error(rustix::io::Errno::IO)) && !is_shortage(&error(rustix::io::Errno::NOENT)));

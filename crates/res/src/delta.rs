@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_changes_is_told() {
+    fn only_what_changes_is_returned() {
         let mut it = model(json!({"a": 1, "b": {"rid": "x"}, "c": {"data": [1]}, "d": null}));
         let delete = json!({"action": "delete"});
         let told = apply(

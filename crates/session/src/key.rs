@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn keyrings_with_one_secret_in_common_are_told_from_those_without() {
+    fn keyrings_with_a_common_secret_are_recognised() {
         assert!(keyring(&[2, 1]).has_secret_of(&keyring(&[1])) && keyring(&[1]).has_secret_of(&keyring(&[3, 1])));
         assert!(!keyring(&[2, 3]).has_secret_of(&keyring(&[1])));
         assert_eq!(keyring(&[2, 3]).count(), 2);

@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_announced_is_told_once_and_what_fails_again() {
+    async fn an_announced_change_is_applied_once_and_again_if_that_fails() {
         let folder = tempfile::tempdir().unwrap();
         let announced = ChangeSpool::in_folder(folder.path());
         let keep = UserChange { is_password_new: true, keep: Some(SessionId([7; 16])), ..change(2) };
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_comes_while_others_are_told_stays_and_nonsense_is_left_out() {
+    async fn changes_announced_meanwhile_stay_and_malformed_ones_are_dropped() {
         let folder = tempfile::tempdir().unwrap();
         let announced = ChangeSpool::in_folder(folder.path());
         fs::write(&announced.path, "hunter2\n{\"id\":1}\n{\"id\":2,\"pass").unwrap();

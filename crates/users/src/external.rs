@@ -164,7 +164,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn questions_are_as_the_documentation_has_them() {
+    fn requests_are_as_documented() {
         let password = Secret::new("sesame".to_owned());
         let ask = |remote_addr| ask_login(Credentials { username: "Jane", password: &password, remote_addr });
         assert_eq!(ask(Some("1.2.3.4:5")), r#"{"username":"Jane","password":"sesame","remoteAddr":"1.2.3.4:5"}"#);

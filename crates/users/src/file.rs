@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_that_the_files_times_do_not_tell_is_seen_all_the_same() {
+    fn a_change_that_the_files_times_do_not_show_is_noticed() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("users.toml");
         let mut file = UsersFile::new(path.clone());
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_written_into_is_told_from_one_that_takes_its_place() {
+    fn a_file_that_is_written_into_is_distinguished_from_a_replacement() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("users.toml");
         let mut file = UsersFile::new(path.clone());

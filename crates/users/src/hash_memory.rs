@@ -128,7 +128,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn memories_are_used_again_and_freed_when_none_was_used_for_a_while() {
+    async fn memory_is_reused_and_freed_once_it_was_idle_for_a_while() {
         let pool = HashMemoryPool::new(IDLE);
         let (mut first, second) = (pool.take(), pool.take());
         assert_eq!(first.blocks(16).unwrap().len(), 16);

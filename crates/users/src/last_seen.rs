@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_known_lasts_and_says_no_hash() {
+    fn last_seen_users_are_saved_without_hashes() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("users.known");
         assert_eq!(LastSeenUsers::load(&path).unwrap_err().kind(), io::ErrorKind::NotFound);

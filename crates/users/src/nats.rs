@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_slow_service_is_waited_for_and_the_gateway_told() {
+    async fn a_slow_service_is_waited_for_and_reported_as_queued() {
         let directory = rig(|_| Some((Duration::from_secs(9), r#"{"user":null}"#))).await;
         let queued = AtomicUsize::new(0);
         assert_eq!(verify(&directory, &queued).await, Ok(PasswordCheck::Wrong(None)));

@@ -415,7 +415,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn checks_share_their_memory_and_give_it_back_some_time() {
+    async fn checks_share_their_memory_and_free_it_after_a_while() {
         let checks = PasswordChecks::bounded(2, 64);
         let hash = cheap("sesame");
         let all = (0..50).map(|_| checks.check(hash.clone(), password("sesame"), &|| {}));
@@ -432,7 +432,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn waiting_callers_are_told_and_those_beyond_the_limit_refused() {
+    async fn waiting_callers_are_notified_and_those_beyond_the_limit_refused() {
         let checks = Arc::new(PasswordChecks::bounded(1, 1));
         let hash = cheap("sesame");
         let told = Arc::new(AtomicUsize::new(0));

@@ -166,7 +166,7 @@ fn code(answer: &Json) -> &str {
 }
 
 #[tokio::test]
-async fn login_tells_gateways_first_and_then_answers() {
+async fn a_login_sends_its_events_and_then_its_reply() {
     let rig = Rig::new().await;
     let mut asked = rig.send("auth.session.login", request("c1", &credentials()), &["conn.>", "event.>"]).await;
     let token = asked.next().await;

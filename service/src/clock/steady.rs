@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn a_board_that_comes_to_know_what_year_it_is_ends_no_deadline() {
+    fn setting_a_clock_that_began_years_ago_passes_no_deadline() {
         let mut machine = Machine::new(TODAY - 3 * YEAR);
         machine.wall = TODAY;
         let now = machine.pass(DAY);
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn it_goes_on_in_the_next_process() {
+    async fn the_clock_continues_in_the_next_process() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("clock");
         let clock = SteadyClock::start(Some(path.clone()));

@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn the_page_of_the_project_can_be_told_that_it_is_a_demo() {
+    fn the_page_of_the_project_has_the_mark_that_makes_it_a_demo() {
         assert!(include_str!("../../../www/index.html").contains(DEMO_OFF));
     }
 
@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_that_has_the_file_is_told_so() {
+    fn a_file_that_the_client_has_is_recognised() {
         let known = |value: &'static str| {
             let mut headers = HeaderMap::new();
             headers.insert(header::IF_NONE_MATCH, value.parse().unwrap());

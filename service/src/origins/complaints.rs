@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_complaint_is_told_once_an_hour_one_a_second_and_a_limited_number_in_all() {
+    fn each_complaint_is_logged_once_an_hour_one_a_second_and_a_limited_number_in_all() {
         let complaints = Complaints::default();
         let start = Instant::now();
         let tell = |what: &str, second: u64| complaints.note("x", what, start + Duration::from_secs(second)).is_some();
@@ -65,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn no_more_of_a_strangers_words_is_kept_than_is_told() {
+    fn no_more_of_a_strangers_words_is_kept_than_is_logged() {
         let complaints = Complaints::default();
         assert_eq!(complaints.note("x", &"ü".repeat(10_000), Instant::now()), Some("ü".repeat(MAX_WORDS)));
     }

@@ -141,7 +141,7 @@ pub(crate) fn cid(name: &str) -> ConnectionId {
 }
 
 #[tokio::test(start_paused = true)]
-async fn login_tells_before_it_answers() {
+async fn a_login_sends_its_events_before_its_reply() {
     let mut world = World::new().await;
     assert_eq!(world.user_on("a").await, None);
     let logged_in = world.login("a", 1).await.unwrap();
@@ -369,7 +369,7 @@ async fn the_loser_of_a_race_decides_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_end_that_was_cut_short_is_told_again() {
+async fn an_interrupted_end_is_sent_again() {
     let mut world = World::new().await;
     let key = world.login("a", 1).await.unwrap().relogin_key;
     world.login("b", 2).await.unwrap();
@@ -426,7 +426,7 @@ async fn of_two_logins_at_once_one_wins_and_no_session_is_left_over() {
 /// Whatever happens at once to a few connections, in the end each was told last what the store has
 /// for it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn gateways_hear_of_it_in_the_order_in_which_it_was_stored() {
+async fn events_are_sent_in_the_order_of_the_writes() {
     let mut world = World::new().await;
     let keys = Arc::new(Mutex::new(vec![ReloginKey::new(String::new())]));
     let workers = (0..8_u32).map(|worker| {

@@ -35,7 +35,7 @@ async fn many_connections(gateway: &Gateway, connections: usize) -> Value {
 }
 
 #[tokio::test]
-async fn unresponsive_connections_are_detached_and_those_whose_session_is_gone_are_told() {
+async fn unresponsive_connections_are_detached_and_those_whose_session_is_gone_are_cleared() {
     let (folder, nats) = (Folder::new(), NatsServer::start(&[]));
     let mut gateway = Gateway::connect(&nats.url()).await;
     let service = folder.serve(&format!("--demo --nats {}", nats.url())).await;

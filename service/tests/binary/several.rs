@@ -141,7 +141,7 @@ async fn an_instance_with_other_options_does_not_start_and_says_which() {
 }
 
 #[tokio::test]
-async fn overdue_sessions_are_ended_by_one_instance_and_told_once() {
+async fn overdue_sessions_are_ended_by_one_instance_and_their_ends_sent_once() {
     const SESSIONS: usize = 30;
     let ((nats, _kept), secret) = (jetstream(), Folder::new());
     let options = format!("{} --key-lifetime 3s --session-lifetime 3s", options(&nats, &secret));
@@ -251,7 +251,7 @@ async fn logins_at_once_without_an_attempt_id_all_get_their_key() {
 
 /// Another instance corrects what a killed one may have told late.
 #[tokio::test]
-async fn an_instance_that_is_killed_is_missed_and_connections_are_told_again() {
+async fn a_killed_instance_is_noticed_and_connections_get_their_events_again() {
     let ((nats, _kept), secret) = (jetstream(), Folder::new());
     let options = options(&nats, &secret);
     let mut instances = start(2, &options).await;

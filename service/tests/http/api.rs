@@ -56,7 +56,7 @@ async fn pages_read_what_they_may_and_with_cookies_if_they_are_named() {
 }
 
 #[tokio::test]
-async fn browsers_are_told_what_a_page_may_ask() {
+async fn preflight_requests_are_answered_for_pages_that_may_connect() {
     let stage = Stage::with(list(PAGE)).await;
     let request = "OPTIONS /api/test/a HTTP/1.1\r\nAccess-Control-Request-Method: POST\r\n\
                    Access-Control-Request-Headers: content-type, x-mine\r\nOrigin: ";

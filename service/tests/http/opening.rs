@@ -28,7 +28,7 @@ async fn pages_of_other_origins_must_be_named() {
 
 /// A proxy that passes everything on but what makes it a WebSocket.
 #[tokio::test]
-async fn a_websocket_without_its_upgrade_is_told_to_upgrade() {
+async fn a_websocket_without_its_upgrade_header_is_answered_426() {
     let stage = Stage::new().await;
     let key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13";
     for head in [

@@ -15,7 +15,7 @@ pub enum Mutant {
     /// A retry on another connection takes the session from nobody.
     RetryMovesNothing,
     /// Other connections are told of a new generation after the one that made it has its token.
-    ToldAfterToken,
+    AnnouncedAfterToken,
     /// The reply and the events go out before the record is written.
     ReplyBeforeWrite,
     /// Whatever a bound session's key comes with is taken for a proof.
@@ -27,7 +27,7 @@ pub enum Mutant {
     /// The attempt is sent, and not written to storage before.
     AttemptNotWritten,
     /// Each time that a key is sent, it is a new attempt.
-    AttemptDrawnAnew,
+    AttemptDrawnAgain,
     /// A refused key is given up without a second look at storage.
     NoSecondLook,
     /// The successor is written over whatever storage has.
@@ -37,7 +37,7 @@ pub enum Mutant {
     /// A logout leaves nothing in storage for the next page to finish.
     LogoutLeavesNothing,
     /// What tells other connections of a new generation is lost.
-    NobodyToldOfRotation,
+    RotationNotAnnounced,
     /// The log is not asked: whose turn it is, is settled in localStorage.
     LogNotAsked,
     /// A removal in the log is taken for a loss.

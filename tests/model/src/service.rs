@@ -307,11 +307,11 @@ fn judge(record: Option<&Record>, command: &Command, mutant: Option<Mutant>) -> 
                 .filter(|effect| matches!(effect, Effect::SetToken(_, Some(_)) | Effect::SetUser(_, Some(_))));
             Decision { effects: effects.collect(), write: Write::Replace(next), ..decision }
         }
-        (Mutant::NobodyToldOfRotation, _) => {
+        (Mutant::RotationNotAnnounced, _) => {
             let effects = decision.effects.into_iter().filter(|effect| !matches!(effect, Effect::Rotated(..)));
             Decision { effects: effects.collect(), ..decision }
         }
-        (Mutant::ToldAfterToken, _) => {
+        (Mutant::AnnouncedAfterToken, _) => {
             let mut effects = decision.effects;
             effects.sort_by_key(|effect| matches!(effect, Effect::Rotated(..)));
             Decision { effects, ..decision }

@@ -64,7 +64,7 @@ fn a_reply_before_the_write() {
 }
 
 #[test]
-fn a_proof_that_nobody_looks_at() {
+fn a_proof_that_is_not_verified() {
     let budget = Budget { copies: 1, uses: 1, ..Budget::NOTHING };
     is_caught(&Config { bound: true, ..bearer(Mutant::AnyProofWill, budget) }, &[NOTHING_FOR_THIEVES]);
 }
@@ -90,7 +90,7 @@ fn an_attempt_that_is_not_written_before_it_is_sent() {
 #[test]
 fn an_attempt_that_is_drawn_again_for_each_try() {
     let budget = Budget { mute: 1, timers: 1, drops: 1, ..Budget::NOTHING };
-    is_caught(&Config { tabs: 1, ..bearer(Mutant::AttemptDrawnAnew, budget) }, &[NOBODY_IS_LOGGED_OUT, WAY_BACK]);
+    is_caught(&Config { tabs: 1, ..bearer(Mutant::AttemptDrawnAgain, budget) }, &[NOBODY_IS_LOGGED_OUT, WAY_BACK]);
 }
 
 #[test]
@@ -118,16 +118,16 @@ fn a_logout_that_leaves_nothing_for_the_next_page_to_finish() {
 }
 
 #[test]
-fn a_rotation_that_nobody_is_told_of() {
+fn a_rotation_that_is_not_announced() {
     let budget = Budget { copies: 1, uses: 1, timers: 1, drops: 1, ..Budget::NOTHING };
-    is_caught(&bearer(Mutant::NobodyToldOfRotation, budget), &[NOT_TWO_HOLDERS]);
+    is_caught(&bearer(Mutant::RotationNotAnnounced, budget), &[NOT_TWO_HOLDERS]);
 }
 
 /// A crash between the two leaves a thief with a token and an owner who does not know.
 #[test]
-fn a_rotation_that_is_told_after_the_token() {
+fn a_rotation_that_is_announced_after_the_token() {
     let budget = Budget { copies: 1, uses: 1, timers: 1, drops: 1, crashes: 1, ..Budget::NOTHING };
-    is_caught(&bearer(Mutant::ToldAfterToken, budget), &[NOT_TWO_HOLDERS]);
+    is_caught(&bearer(Mutant::AnnouncedAfterToken, budget), &[NOT_TWO_HOLDERS]);
 }
 
 fn places(mutant: Mutant, tabs: usize, budget: Budget) -> Config {

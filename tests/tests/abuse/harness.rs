@@ -8,9 +8,9 @@ use relogin_tests::{
 };
 use serde_json::Value;
 
-on!(embedded_alone: an_honest_client_goes_on, an_honest_client_notices, a_raw_socket_speaks);
+on!(embedded_alone: an_honest_client_is_served, an_honest_client_notices, a_raw_socket_speaks);
 
-async fn an_honest_client_goes_on(stage: &mut Stage) -> Result<()> {
+async fn an_honest_client_is_served(stage: &mut Stage) -> Result<()> {
     stage.up(&[]).await?;
     let mut innocent = Innocent::enter(&stage.gateway_url()).await?;
     innocent.goes_on(12).await?;

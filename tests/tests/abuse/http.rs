@@ -16,7 +16,7 @@ use relogin_tests::{
 
 on!(embedded_alone: hundreds_of_unread_downloads_are_bounded_in_memory, hundreds_of_downloads_are_bounded_in_memory,
     a_foreign_name_that_resolves_to_this_machine_opens_nothing, beyond_this_machine_a_page_needs_a_host_of_its_own_and_tls_for_cookies, pages_without_an_origin_open_nothing, with_a_public_url_only_its_pages_connect, pages_without_tls_do_nothing_with_its_cookies,
-    a_proxy_that_leaves_things_out_is_told_of_in_the_log, behind_a_proxy_cookies_are_as_secure_as_the_site, many_strange_pages_are_few_lines_in_the_log,
+    what_a_proxy_leaves_out_is_reported_in_the_log, behind_a_proxy_cookies_are_as_secure_as_the_site, many_strange_pages_are_few_lines_in_the_log,
     proxy_headers_are_read_from_proxies_only_and_bounded, bodies_that_take_their_time_are_not_waited_for,
     behind_a_proxy_each_client_has_its_places);
 on!(embedded: login_attempts_behind_a_proxy_hold_up_nobody_elses_login);
@@ -229,7 +229,7 @@ async fn pages_without_tls_do_nothing_with_its_cookies(stage: &mut Stage) -> Res
 }
 
 /// What nginx does by default, one thing after another: another `Host`, no `Upgrade`, HTTP/1.0.
-async fn a_proxy_that_leaves_things_out_is_told_of_in_the_log(stage: &mut Stage) -> Result<()> {
+async fn what_a_proxy_leaves_out_is_reported_in_the_log(stage: &mut Stage) -> Result<()> {
     stage.up(&[]).await?;
     let to = stage.gateway_addr();
     let mut innocent = Innocent::enter(&stage.gateway_url()).await?;

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 on!(both:
     a_browser_is_logged_in_by_the_token_in_its_cookie,
-    tokens_that_are_no_good_let_nobody_in,
+    unusable_tokens_log_nobody_in,
 );
 
 const SECRET: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
@@ -124,7 +124,7 @@ async fn a_browser_is_logged_in_by_the_token_in_its_cookie(stage: &mut Stage) ->
     Ok(())
 }
 
-async fn tokens_that_are_no_good_let_nobody_in(stage: &mut Stage) -> Result<()> {
+async fn unusable_tokens_log_nobody_in(stage: &mut Stage) -> Result<()> {
     up(stage).await?;
     let front = stage.front().await?;
     let browser = stage.page("stranger", &format!("{}healthz", front.url())).await?;

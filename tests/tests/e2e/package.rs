@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use crate::{LOGIN, RELOGIN};
 
 on!(both: a_session_on_our_client, a_session_on_resclient);
-on!(embedded_alone: session_events_tell_a_whole_session_without_its_key, connecting_and_a_login_wait_for_no_back_off, loading_the_module_is_retried, any_failure_to_load_the_module_can_be_retried, the_module_comes_from_where_the_page_says, a_thousand_clients_leave_nothing_behind, a_client_that_is_waited_for_is_kept, resources_are_what_resclient_makes_of_them);
+on!(embedded_alone: session_events_describe_a_whole_session_without_its_key, connecting_and_a_login_wait_for_no_back_off, loading_the_module_is_retried, any_failure_to_load_the_module_can_be_retried, the_module_comes_from_where_the_page_says, a_thousand_clients_leave_nothing_behind, a_client_that_is_waited_for_is_kept, resources_are_what_resclient_makes_of_them);
 
 async fn a_session_on_our_client(stage: &mut Stage) -> Result<()> {
     a_session(stage, "relogin").await
@@ -74,7 +74,7 @@ async fn a_session(stage: &mut Stage, client: &str) -> Result<()> {
 }
 
 /// Login, relogin and logout, each by what it does, and nothing in it that is of use to somebody.
-async fn session_events_tell_a_whole_session_without_its_key(stage: &mut Stage) -> Result<()> {
+async fn session_events_describe_a_whole_session_without_its_key(stage: &mut Stage) -> Result<()> {
     stage.up(&[]).await?;
     let site = Site::open(page(include_str!("../../pages/session.js"))?).await?;
     for client in ["relogin", "resclient"] {

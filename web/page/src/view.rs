@@ -363,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn why_a_session_is_over_is_told_in_words() {
+    fn the_reason_why_a_session_ended_is_explained() {
         let told = |why| match View::of(&connected(SessionState::Ended(why))).screen {
             Screen::Login { reason, .. } => reason,
             other => panic!("not the login form: {other:?}"),
@@ -376,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_login_is_told_in_words() {
+    fn a_failed_login_is_explained() {
         let mut state = connected(SessionState::Anonymous);
         let refused = Error::new("session.wrongUsernamePassword", "Wrong username or password");
         state.login = Login::Failed(RequestError::Refused(refused));
@@ -393,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn credentials_that_are_not_worth_sending_are_told_field_by_field() {
+    fn credentials_that_cannot_be_right_are_reported_field_by_field() {
         let told = |username: usize, password: usize| {
             let login = Login::fault(&"ü".repeat(username), &"ü".repeat(password))?;
             let state = State { login, ..connected(SessionState::Anonymous) };
@@ -436,7 +436,7 @@ mod tests {
     }
 
     #[test]
-    fn a_login_that_came_too_soon_is_told_when_to_come_again() {
+    fn a_throttled_login_says_when_to_try_again() {
         let told = |data: Option<serde_json::Value>| {
             let mut error = Error::new("session.tooManyAttempts", "Too many failed logins; try again later");
             error.data = data;
@@ -453,7 +453,7 @@ mod tests {
     }
 
     #[test]
-    fn what_becomes_of_thief_and_owner_is_told_in_words() {
+    fn what_becomes_of_thief_and_owner_is_explained() {
         let told = |owner: &SessionState, thief: Option<(SessionState, bool)>| {
             let thief = thief.map(|(session, got_in)| super::Thief { session, got_in });
             let view = View::of(&State { thief, ..connected(owner.clone()) });
@@ -479,7 +479,7 @@ mod tests {
     }
 
     #[test]
-    fn what_happens_is_told_a_line_each() {
+    fn each_event_has_a_line() {
         let told = |event, resumes| {
             let key = (Some(3), Some(Duration::from_secs(54)));
             super::event_line(&event, ConnectionState::Connected, resumes, key).unwrap_or_default().into_owned()
@@ -494,7 +494,7 @@ mod tests {
     }
 
     #[test]
-    fn diagnostics_tell_of_connection_session_and_key() {
+    fn diagnostics_describe_connection_session_and_key() {
         let told = |event| super::diagnosis(&event, (Some(3), Some(Duration::from_secs(54))));
         assert_eq!(told(Event::Session(SessionState::Ended(EndReason::Stolen))).as_deref(), Some("session: stolen"));
         assert_eq!(told(Event::Refresh(None)).as_deref(), Some("key: generation 3, next use in 0:54"));

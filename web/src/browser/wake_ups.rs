@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[wasm_bindgen_test]
-    async fn what_the_page_is_told_is_queued_until_it_is_dropped() {
+    async fn browser_events_are_queued_until_the_listeners_are_dropped() {
         let happens = |target: &EventTarget, name| target.dispatch_event(&Event::new(name).unwrap()).unwrap();
         let (events, global) = (EventQueue::default(), global());
         let listening = WakeUps::new(&events);

@@ -55,7 +55,7 @@ fn code(error: &JsValue) -> Option<String> {
 }
 
 #[wasm_bindgen_test]
-async fn all_that_happens_to_a_resource_is_told_and_errors_have_codes() {
+async fn all_events_of_a_resource_are_reported_and_errors_have_codes() {
     install();
     let (observer, told) = noting();
     let options = object(&json!({ "urls": ["/raw"], "spread": 0, "greet": false }));

@@ -72,6 +72,6 @@ fn read(page: &str) -> String {
 }
 
 #[test]
-fn a_file_that_is_gone_is_missed() {
+fn a_missing_file_is_reported() {
     assert_eq!(missing("P", "`xtask/src/main.rs`\nand `crates/no/such.rs`"), ["P:2: there is no crates/no/such.rs"]);
 }

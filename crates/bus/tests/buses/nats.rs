@@ -25,7 +25,7 @@ async fn refusal(url: &str) -> ConnectError {
 }
 
 #[tokio::test]
-async fn where_nobody_listens_connecting_fails_at_once() {
+async fn connecting_to_a_closed_port_fails_at_once() {
     let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let error = refusal(&format!("nats://jane:secret@{address}")).await;
     assert!(matches!(error, ConnectError::Unreachable { .. }), "{error:?}");

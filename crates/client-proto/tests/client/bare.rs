@@ -32,7 +32,7 @@ fn moments(seed: usize) -> Vec<Option<u64>> {
 }
 
 #[test]
-fn siblings_who_hear_of_a_login_do_not_use_its_key_at_the_same_moment() {
+fn siblings_that_see_a_login_do_not_use_its_key_at_the_same_moment() {
     let are_apart = |moments: &[Option<u64>]| {
         let mut sorted: Vec<_> = moments.iter().map(|moment| moment.expect("each uses it at last")).collect();
         sorted.sort_unstable();

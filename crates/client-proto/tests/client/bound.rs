@@ -60,7 +60,7 @@ fn assert_proven(tab: &Tab, sent: &Sent, challenge: &str) {
 }
 
 #[test]
-fn a_login_registers_the_device_and_the_page_hears_of_it() {
+fn a_login_registers_the_device_and_reports_the_binding() {
     let profile = browser();
     let mut tab = Tab::start_in(&profile, 0);
     tab.connect();
@@ -80,7 +80,7 @@ fn a_login_registers_the_device_and_the_page_hears_of_it() {
 }
 
 #[test]
-fn where_no_key_pair_can_be_kept_the_session_is_a_bearer_one_and_the_page_hears_of_it() {
+fn without_a_key_pair_the_session_is_a_bearer_one_and_the_binding_says_so() {
     let mut tab = Tab::start(None);
     tab.connect();
     tab.login("admin");

@@ -15,7 +15,7 @@ fn call(tab: &mut Tab) -> u64 {
 }
 
 #[test]
-fn the_first_try_is_made_at_once_and_the_page_hears_of_each_state() {
+fn the_first_try_is_made_at_once_and_each_state_is_reported() {
     let mut tab = Tab::start(None);
     assert_eq!(tab.client.connection(), ConnectionState::Connecting);
     tab.open();

@@ -105,7 +105,7 @@ fn most(story: Story) -> f64 {
 }
 
 #[test]
-fn no_second_sees_more_than_a_twentieth_of_a_crowd_that_was_told_of_a_restart() {
+fn no_second_sees_more_than_a_twentieth_of_a_crowd_that_got_a_retry_time() {
     let told = time_to_come_back(CLIENTS).as_millis();
     let closing = Closing::read(1001, &format!(r#"{{"message":"the server is being stopped","retryAfter":{told}}}"#));
     for (down, drain) in [(0, 0), (3, 0), (20, 0), (60, 0), (1000, 0), (0, 5), (10, 5)] {

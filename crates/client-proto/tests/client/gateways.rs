@@ -59,7 +59,7 @@ fn before_1_2_0_a_new_resource_has_a_request_of_its_own() {
 }
 
 #[test]
-fn subscriptions_are_given_back_in_the_form_that_the_gateway_knows() {
+fn unsubscribe_requests_have_the_form_that_the_gateway_knows() {
     for (protocol, requests) in [("1.1.1", 3), ("1.2.0", 3), ("1.2.2", 3), ("1.2.3", 1), ("1.3.0", 1)] {
         let mut tab = Tab::plain(7, |_| ());
         tab.connect_to(&json!({"result": {"protocol": protocol}}));

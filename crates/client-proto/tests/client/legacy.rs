@@ -42,7 +42,7 @@ fn resumed() -> Tab {
 }
 
 #[test]
-fn a_login_that_is_answered_with_a_key_and_nothing_else_is_one() {
+fn a_login_answered_with_nothing_but_a_key_succeeds() {
     let mut tab = anonymous();
     let token = tab.login("admin");
     let id = tab.take("auth.session.login").id;
@@ -171,7 +171,7 @@ fn without_locks_a_use_that_a_sibling_has_begun_is_given_that_time_too() {
 }
 
 #[test]
-fn a_page_that_nobody_looks_at_leaves_the_session_to_a_sibling_until_somebody_does() {
+fn a_hidden_page_leaves_the_session_to_a_sibling_until_it_is_visible() {
     for user_first in [true, false] {
         let mut tab = resumed();
         let profile = tab.profile.clone();
@@ -225,7 +225,7 @@ fn a_page_that_stands_by_uses_the_key_when_the_sibling_does_not() {
 }
 
 #[test]
-fn a_page_that_somebody_looks_at_takes_the_session_back() {
+fn a_visible_page_takes_the_session_back() {
     let mut tab = resumed();
     tab.profile.borrow_mut().write(9, Some(&record("k3", 3)));
     tab.browse();
@@ -301,7 +301,7 @@ fn tabs_take_turns() {
 }
 
 #[test]
-fn the_only_tab_is_logged_in_whether_it_is_looked_at_or_not() {
+fn the_only_tab_is_logged_in_whether_visible_or_hidden() {
     for_seeds(20, |world| {
         world_of(world, 1);
         world.input(0, PlatformEvent::Attention(false));

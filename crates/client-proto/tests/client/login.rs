@@ -187,7 +187,7 @@ fn a_malformed_reply_is_no_login() {
 }
 
 #[test]
-fn a_resource_in_place_of_a_reply_is_given_back() {
+fn a_resource_in_place_of_a_reply_is_unsubscribed() {
     let mut tab = anonymous();
     let token = tab.login("admin");
     let id = tab.take("auth.session.login").id;
@@ -234,7 +234,7 @@ fn a_login_takes_the_place_of_a_key_that_could_not_be_used_yet() {
 }
 
 #[test]
-fn a_page_hears_when_the_key_is_used_next() {
+fn the_time_of_the_next_refresh_is_reported() {
     let tab = logged_in();
     let due = tab.client.refresh_due().expect("a refresh is due some time");
     assert!((s(54)..=s(66)).contains(&(due - tab.now)), "{due:?}");

@@ -87,7 +87,7 @@ fn a_greeting_that_never_ends_holds_nothing_up_forever() {
 }
 
 #[test]
-fn a_call_from_the_news_of_the_connection_does_not_wait_for_subscriptions() {
+fn a_call_made_once_connected_does_not_wait_for_subscriptions() {
     let mut tab = Tab::start(Some(r#"{"key":"k1","generation":1}"#));
     subscribe(&mut tab, "a");
     tab.connect();
@@ -155,7 +155,7 @@ fn a_denial_for_the_old_token_that_comes_late_is_soon_asked_about_again() {
 }
 
 #[test]
-fn a_call_that_nobody_waits_for_settles_nothing_and_keeps_nothing() {
+fn a_cancelled_call_settles_nothing_and_keeps_nothing() {
     let mut tab = plain();
     let method = |method: &str| Command::Call { rid: rid("a"), method: method.into(), params: None };
     let sent = tab.command(method("b"));
@@ -176,7 +176,7 @@ fn a_call_that_nobody_waits_for_settles_nothing_and_keeps_nothing() {
 }
 
 #[test]
-fn a_subscription_that_nobody_waits_for_is_taken_back() {
+fn a_cancelled_subscription_is_unsubscribed() {
     let mut tab = plain();
     let token = subscribe(&mut tab, "a");
     let id = tab.take("subscribe.a").id;
@@ -235,7 +235,7 @@ fn what_the_gateway_leaves_out_because_we_had_it_is_still_there() {
 }
 
 #[test]
-fn a_resource_that_is_given_back_and_referred_to_at_once_is_live() {
+fn a_resource_that_is_unsubscribed_and_referred_to_at_once_is_live() {
     let mut tab = plain();
     for id in ["p", "x"] {
         subscribe(&mut tab, id);
@@ -256,7 +256,7 @@ fn a_resource_that_is_given_back_and_referred_to_at_once_is_live() {
 }
 
 #[test]
-fn what_is_given_back_while_it_is_taken_away_is_asked_for_again() {
+fn a_resource_whose_unsubscribe_crosses_its_removal_is_subscribed_again() {
     let mut tab = plain();
     subscribe(&mut tab, "a");
     let id = tab.take("subscribe.a").id;
@@ -278,7 +278,7 @@ fn what_is_given_back_while_it_is_taken_away_is_asked_for_again() {
 }
 
 #[test]
-fn what_was_given_back_too_often_is_given_back_less_often() {
+fn an_unsubscribe_with_too_high_a_count_is_repeated_with_a_lower_one() {
     let mut tab = plain();
     for _ in 0..3 {
         tab.command(Command::Call { rid: rid("b"), method: "find".into(), params: None });
@@ -298,7 +298,7 @@ fn what_was_given_back_too_often_is_given_back_less_often() {
 }
 
 #[test]
-fn many_unwanted_resources_are_given_back_by_few_timers() {
+fn many_unused_resources_are_unsubscribed_by_few_timers() {
     let mut tab = plain();
     let ids: Vec<_> = (0..200).map(|n| format!("m.{n}")).collect();
     for id in &ids {

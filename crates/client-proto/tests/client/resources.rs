@@ -103,7 +103,7 @@ fn callers_are_counted_and_the_gateway_sees_one() {
 }
 
 #[test]
-fn leaving_before_the_resource_is_there_gives_it_back_when_it_comes() {
+fn leaving_before_the_resource_is_loaded_unsubscribes_once_it_is() {
     let mut tab = anonymous();
     let token = tab.command(Command::Subscribe(rid("a")));
     let id = tab.take("subscribe.a").id;
@@ -118,7 +118,7 @@ fn leaving_before_the_resource_is_there_gives_it_back_when_it_comes() {
 }
 
 #[test]
-fn coming_back_before_it_was_given_back_keeps_it() {
+fn coming_back_before_the_unsubscribe_keeps_the_subscription() {
     let mut tab = anonymous();
     tab.command(Command::Subscribe(rid("a")));
     let id = tab.take("subscribe.a").id;
@@ -227,7 +227,7 @@ fn a_refusal_that_a_login_has_overtaken_is_asked_about_again() {
 }
 
 #[test]
-fn a_subscription_that_is_taken_away_is_tried_again() {
+fn a_subscription_that_the_gateway_ends_is_tried_again() {
     let mut tab = anonymous();
     subscribe(&mut tab, "a", &json!({"models": {"a": {"x": 1}}}));
     tab.events.clear();
@@ -251,7 +251,7 @@ fn a_subscription_that_is_taken_away_is_tried_again() {
 }
 
 #[test]
-fn a_subscription_that_was_taken_away_is_not_given_back() {
+fn a_subscription_that_the_gateway_has_ended_is_not_unsubscribed() {
     let mut tab = anonymous();
     subscribe(&mut tab, "a", &json!({"models": {"a": {}}}));
     tab.event("a.unsubscribe", &json!({"reason": {"code": "system.accessDenied", "message": ""}}));
@@ -369,7 +369,7 @@ fn a_method_may_answer_with_a_resource() {
 }
 
 #[test]
-fn several_holds_at_the_gateway_are_given_back_together() {
+fn several_subscriptions_at_the_gateway_end_with_one_request() {
     let mut tab = anonymous();
     subscribe(&mut tab, "a", &json!({"models": {"a": {}}}));
     for _ in 0..2 {
@@ -387,7 +387,7 @@ fn several_holds_at_the_gateway_are_given_back_together() {
 }
 
 #[test]
-fn what_was_taken_away_before_it_was_given_back_is_given_back_once() {
+fn a_subscription_that_ends_at_both_ends_is_unsubscribed_once() {
     let mut tab = anonymous();
     subscribe(&mut tab, "a", &json!({"models": {"a": {}}}));
     tab.command(Command::Call { rid: rid("b"), method: "find".into(), params: None });
@@ -433,7 +433,7 @@ fn reading_once_subscribes_to_nothing() {
 }
 
 #[test]
-fn a_resource_that_does_not_come_is_given_back_and_tried_again() {
+fn a_resource_missing_from_its_answer_is_unsubscribed_and_tried_again() {
     for nonsense in [json!({}), json!({"models": {"b": {}}}), json!({"models": 7})] {
         let mut tab = anonymous();
         let token = tab.command(Command::Subscribe(rid("a")));

@@ -108,7 +108,7 @@ fn crowd(bench: &mut Bench) -> Vec<ConnectionKey> {
 }
 /// An event was once told to all of its subscribers in one go.
 #[test]
-fn an_event_is_told_to_a_few_at_a_time_and_others_are_served_in_between() {
+fn an_event_is_delivered_to_a_few_at_a_time_and_others_are_served_in_between() {
     let mut bench = Bench::new(Config::default());
     let crowd = crowd(&mut bench);
     let other = bench.open(CROWD + 1);
@@ -177,7 +177,7 @@ fn access_that_may_have_changed_is_asked_again_before_a_request_is_answered() {
 }
 /// The oldest notice was once told to all subscribers in one go.
 #[test]
-fn with_too_many_untold_notices_the_gateway_says_that_it_is_behind() {
+fn with_too_many_undelivered_notices_the_gateway_says_that_it_is_behind() {
     let mut bench = Bench::new(Config { max_untold_notices: 3, ..Config::default() });
     let crowd = crowd(&mut bench);
     for n in 1..=4 {

@@ -326,7 +326,7 @@ fn a_bus_that_refuses_a_subscription_fails_those_who_need_it() {
 }
 
 #[test]
-fn subscribers_are_told_when_the_bus_refuses_the_events_of_a_resource() {
+fn subscribers_get_an_error_if_the_bus_refuses_the_events_of_a_resource() {
     let mut bench = Bench::new(Config::default());
     bench.run("open 1 c1");
     bench.run("1> 1 subscribe.a");

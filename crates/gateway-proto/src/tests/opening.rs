@@ -48,7 +48,7 @@ fn a_redirection_or_an_error_status_rejects() {
 }
 
 #[test]
-fn a_failed_header_authentication_keeps_nobody_out() {
+fn a_connection_opens_despite_a_failed_header_authentication() {
     check(&expect![[r#"
         open 1 c1
           listen conn.c1.token

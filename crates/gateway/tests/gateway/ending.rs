@@ -110,7 +110,7 @@ async fn close_frame(client: &mut Client) -> Option<CloseFrame> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn many_are_told_to_come_back_one_after_the_other_when_the_bus_is_lost() {
+async fn when_the_bus_is_lost_many_clients_get_a_retry_time() {
     let server = NatsServer::start(&[]);
     let wire = Wire::to(&server).await;
     let bus = NatsBus::connect(&NatsConfig { url: wire.url(), ..NatsConfig::default() }).await.unwrap();

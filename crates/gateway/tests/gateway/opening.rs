@@ -17,7 +17,7 @@ async fn a_malformed_upgrade_is_a_bad_request() {
 }
 
 #[tokio::test]
-async fn services_hear_what_the_connection_was_opened_with() {
+async fn services_get_what_the_connection_was_opened_with() {
     let stage = Stage::new().await;
     let mut service = stage.service().await;
     let headers = [("User-Agent", "Tester/1"), ("cookie", "a=1"), ("cookie", "b=2")];
@@ -142,7 +142,7 @@ async fn a_client_that_leaves_before_the_service_answers_is_forgotten() {
 }
 
 #[tokio::test]
-async fn a_malformed_handshake_is_told_the_version() {
+async fn a_malformed_handshake_is_answered_with_the_version() {
     let stage = Stage::new().await;
     const KEY: &str = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==";
     for (method, rest, status) in [

@@ -59,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_told_last_and_who_was_shown_a_user_only() {
+    fn the_last_token_of_each_connection_counts_and_a_user_alone_is_found() {
         let effects = [
             token("a", Some(1)),
             user("a", true),

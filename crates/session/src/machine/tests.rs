@@ -313,7 +313,7 @@ fn a_repeated_login_gets_the_same_answer() {
 }
 
 #[test]
-fn the_newest_key_rotates_and_the_others_are_told() {
+fn the_newest_key_rotates_and_the_other_connections_are_notified() {
     check(
         Some(&live()),
         Use::of(5).command(),
@@ -770,7 +770,7 @@ fn a_changed_role_reaches_all_connections() {
 }
 
 #[test]
-fn a_proven_device_s_tabs_are_told_as_any_others() {
+fn tabs_of_a_proven_device_are_notified_like_any_others() {
     // A rotation tells them; that a device which was behind has caught up does not concern them.
     let proven = |generation| Use { proof: Proof::Valid, on: "other", ..Use::legacy(generation) };
     let rotated = decide(Some(&bound()), proven(5).command(), &rules(), NOW);

@@ -185,7 +185,7 @@ async fn nothing_is_acknowledged_or_shown_before_it_is_on_disk() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn writes_that_wait_share_a_sync_and_losers_hear_of_it_after_it() {
+async fn writes_that_wait_share_a_sync_and_conflicts_are_reported_after_it() {
     let (store, gate, _folder) = Gate::store();
     let mut first = pin!(store.create(record(0, &[])));
     assert!(poll!(first.as_mut()).is_pending());

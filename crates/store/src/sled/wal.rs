@@ -431,7 +431,7 @@ mod tests {
     }
 
     #[test]
-    fn blank_files_are_given_back_and_missed_by_nobody() {
+    fn blank_files_are_removed_and_not_reported_as_missing() {
         let folder = tempfile::tempdir().unwrap();
         let (mut wal, _) = opened(&folder);
         append(&mut wal, 1);
@@ -461,7 +461,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_gone_is_missed_whichever_it_is() {
+    fn a_missing_file_is_reported_whichever_it_is() {
         let whole = long();
         assert_eq!(opened(&whole).1.iter().map(|read| read.0).collect::<Vec<_>>(), (9..=18).collect::<Vec<_>>());
         for number in [9, 13, 17] {

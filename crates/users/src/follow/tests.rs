@@ -188,7 +188,7 @@ async fn directory_and_sessions_follow_the_file_over_a_restart_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_could_not_be_told_is_told_again() {
+async fn a_change_that_could_not_be_applied_is_applied_later() {
     let files = Files::new(&list([1, 2]));
     let following = files.follow();
     following.until("saved", |_| files.known.exists()).await;

@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn changes_are_told_and_answered() {
+    async fn changes_are_applied_and_answered() {
         let (bus, listener) = (Arc::new(LocalBus::new()), Arc::<Listener>::default());
         let changes = Changes::new(bus.clone(), "my.users", listener.clone()).await.unwrap();
         let stop = CancellationToken::new();

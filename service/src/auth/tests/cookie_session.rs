@@ -99,7 +99,7 @@ async fn held(rig: &Rig, cid: &str, cookies: &[&str], shown: &Json) -> Json {
 }
 
 #[tokio::test]
-async fn a_connection_is_told_what_it_holds_and_put_back_where_it_was() {
+async fn a_connection_learns_what_it_holds_and_rejoins_its_session() {
     let rig = rig().await;
     let shown = log_in(&rig, "c1").await["reloginKey"].clone();
     let key = key_of(&post(&rig, "refresh", &[BROWSER], PAGE, ("X-Relogin", shown.as_str().unwrap())).await).unwrap();

@@ -68,7 +68,7 @@ async fn a_token_of_an_issuer_makes_a_session_of_its_claims() {
 }
 
 #[tokio::test]
-async fn a_token_that_is_good_for_nothing_lets_nobody_in_and_is_in_the_audit_trail() {
+async fn an_unusable_token_logs_nobody_in_and_is_in_the_audit_trail() {
     let (rig, _folder) = rig("").await;
     let good = sso_token("jane", now(), 60);
     let unsigned = format!("{}.", good.rsplit_once('.').unwrap().0);
@@ -131,7 +131,7 @@ async fn forged_tokens_make_their_address_wait_and_expired_ones_do_not() {
 }
 
 #[tokio::test]
-async fn on_the_upgrade_a_good_token_logs_in_and_a_bad_one_keeps_nobody_out() {
+async fn on_the_upgrade_a_usable_token_logs_in_and_an_unusable_one_does_not_prevent_it() {
     let (rig, _folder) = rig("").await;
     let connect = async |cid: &str, token: &str, upgrade: Option<&str>| {
         let mut request = with_cookie(cid, token, "https://gate.example");

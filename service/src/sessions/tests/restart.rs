@@ -66,7 +66,7 @@ async fn a_login_that_is_repeated_after_the_restart_gets_what_it_would_have_got(
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_login_that_was_told_outlives_the_restart() {
+async fn a_login_whose_events_were_sent_outlives_the_restart() {
     let world = World::new().await;
     let sid = world.login("a", 1).await.unwrap().relogin_key.parse().unwrap().sid;
     let mut world = world.restarted().await;
@@ -94,7 +94,7 @@ async fn a_session_with_other_connections_goes_on_without_the_one_that_logs_in()
 }
 
 #[tokio::test(start_paused = true)]
-async fn old_connections_refresh_log_out_and_hear_of_ends() {
+async fn old_connections_refresh_log_out_and_are_cleared_at_ends() {
     let world = World::new().await;
     let key = world.login("a", 1).await.unwrap().relogin_key;
     world.attempt("b", &key, 1).await.unwrap();

@@ -194,7 +194,7 @@ async fn a_retry_at_another_instance_gets_the_same_key_and_reuse_is_detected_the
 
 /// Otherwise its page would say that the key was refused, and not that it was stolen.
 #[tokio::test(start_paused = true)]
-async fn an_owner_hears_of_a_theft_before_another_instance_refuses_its_key() {
+async fn an_owner_is_notified_of_a_theft_before_another_instance_refuses_its_key() {
     let mut several = Several::new(2).await;
     let first = several.login(0, "a", Some(1)).await.unwrap().relogin_key;
     let second = several.relogin(0, "a", &first, 2).await.unwrap().relogin_key;
@@ -217,7 +217,7 @@ async fn an_owner_hears_of_a_theft_before_another_instance_refuses_its_key() {
 
 /// The instance that tells something late corrects it.
 #[tokio::test(start_paused = true)]
-async fn after_events_that_crossed_a_connection_knows_what_is_stored() {
+async fn after_events_that_crossed_a_connection_shows_what_is_stored() {
     let mut several = Several::new(2).await;
     let key = several.login(0, "a", Some(1)).await.unwrap().relogin_key;
     several.told();
@@ -312,7 +312,7 @@ fn a_bounded_number_of_connections_waits_for_a_look() {
 
 /// As above, but the one that was late is killed before it has looked again.
 #[tokio::test(start_paused = true)]
-async fn late_news_of_a_killed_instance_is_corrected_by_the_other() {
+async fn late_events_of_a_killed_instance_are_corrected_by_the_other() {
     let mut several = Several::new(2).await;
     let key = several.login(0, "a", Some(1)).await.unwrap().relogin_key;
     several.instances[0].bus.is_open.send_replace(false);
@@ -433,7 +433,7 @@ async fn a_connection_that_two_instances_put_on_two_sessions_stays_on_one() {
 
 /// All at the same moment, or with clocks that differ by a minute.
 #[tokio::test(start_paused = true)]
-async fn an_overdue_session_is_ended_by_one_and_told_once() {
+async fn an_overdue_session_is_ended_by_one_instance_and_its_end_sent_once() {
     for clocks in [[0, 0, 0], [0, 60_000, 1_000]] {
         let mut several = Several::with_clocks(&clocks).await;
         for n in 0..50 {
@@ -457,7 +457,7 @@ async fn an_overdue_session_is_ended_by_one_and_told_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_end_that_a_crash_cut_short_is_told_by_another_instance_after_a_while() {
+async fn an_end_that_a_crash_interrupted_is_sent_by_another_instance_after_a_while() {
     let mut several = Several::new(3).await;
     several.login(0, "a", None).await.unwrap();
     several.told();
@@ -510,7 +510,7 @@ async fn logins_at_once_at_several_instances_leave_as_many_sessions_as_allowed()
 
 /// Many clients and three processes, in an order that the seed decides.
 #[tokio::test(start_paused = true)]
-async fn whatever_crosses_in_the_end_everybody_knows_what_is_stored() {
+async fn whatever_crosses_connections_show_what_is_stored_in_the_end() {
     for seed in 0..200_u64 {
         let several = Several::new(3).await;
         let keys = Arc::new(Mutex::new(Vec::new()));

@@ -77,7 +77,7 @@ async fn another_password_ends_all_sessions_but_the_one_it_was_changed_in() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_could_not_be_told_is_an_error_and_told_again() {
+async fn a_change_that_could_not_be_sent_is_an_error_and_can_be_sent_again() {
     let mut world = World::new().await;
     world.login("a", 1).await.unwrap();
     world.told();

@@ -136,7 +136,7 @@ impl State {
                         proof.challenge == format!("for {}", cid.as_str()) && proof.signature == signature(&message)
                     });
                     let mut attempt = params.attempt;
-                    if config.mutant == Some(Mutant::AttemptDrawnAnew) {
+                    if config.mutant == Some(Mutant::AttemptDrawnAgain) {
                         let mut bits = [0xee; 16];
                         bits[..8].copy_from_slice(&id.to_be_bytes());
                         attempt = Some(Attempt(bits));

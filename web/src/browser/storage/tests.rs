@@ -23,10 +23,10 @@ struct Tab(Storage);
 
 impl Tab {
     fn new(name: &str) -> Self {
-        Self::that_tells(name, || {})
+        Self::that_notifies(name, || {})
     }
 
-    fn that_tells(name: &str, heard: impl Fn() + 'static) -> Self {
+    fn that_notifies(name: &str, heard: impl Fn() + 'static) -> Self {
         Self(Storage::open(name, &Database::new(name), heard))
     }
 
@@ -131,9 +131,9 @@ async fn a_tab_that_stops_in_the_middle_keeps_no_other_waiting() {
 }
 
 #[wasm_bindgen_test]
-async fn another_tab_is_heard_writing() {
+async fn a_write_by_another_tab_is_noticed() {
     let (heard, mut hears) = mpsc::unbounded();
-    let here = Tab::that_tells("test:watch", move || heard.unbounded_send(()).unwrap());
+    let here = Tab::that_notifies("test:watch", move || heard.unbounded_send(()).unwrap());
     let elsewhere = Tab::new("test:watch");
     Tab::new("test:another").swap(None, Some(&a(1))).await;
     elsewhere.swap(None, Some(&a(1))).await;

@@ -415,7 +415,7 @@ impl Vfs for Rivals {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_writer_waiting_for_a_checkpoint_is_not_told_of_an_earlier_shortage() {
+async fn a_writer_waiting_for_a_checkpoint_does_not_fail_by_an_earlier_shortage() {
     let (template, mut model) = killed().await;
     let rivals = Arc::new(Rivals::default());
     let store = SledStore::open_with(template.path(), Arc::clone(&rivals) as Arc<dyn Vfs>, TINY).unwrap();
