@@ -130,8 +130,8 @@ fn of_services(registry: &mut Registry, stats: &Stats) {
     let bytes = [("contents", machine.content_bytes), ("subscriptions", machine.subscription_bytes)];
     let text = "Bytes that count towards the limit of subscriptions";
     registry.register_with_unit("relogin_cache", text, Unit::Bytes, Gauges::by("of", bytes));
-    let text = "Events that not all subscribers have been told";
-    registry.register("relogin_untold_events", text, gauge(machine.untold));
+    let text = "Events that have not reached all subscribers";
+    registry.register("relogin_undelivered_events", text, gauge(machine.undelivered));
 
     let of = |kind: RequestKind| &machine.requests[kind as usize];
     let outcomes = RequestKind::ALL.into_iter().flat_map(|kind| {

@@ -229,11 +229,11 @@ pub struct Config {
     pub max_waiting_events: usize,
     /// How many bytes they may have.
     pub max_waiting_bytes: usize,
-    /// How many notices of resources may wait until all subscribers have been told. Beyond it, the
+    /// How many notices of resources may wait until all subscribers have them. Beyond it, the
     /// machine is behind: see [`Gateway::is_behind`](crate::Gateway::is_behind).
-    pub max_untold_notices: usize,
+    pub max_undelivered_notices: usize,
     /// How many bytes they may have.
-    pub max_untold_bytes: usize,
+    pub max_undelivered_bytes: usize,
     /// For how many resources one connection asks for access at a time after a token event or
     /// because others have said that access may have changed. The others wait for their turn, and
     /// their events with them.
@@ -269,8 +269,8 @@ impl Default for Config {
             max_held_bytes: 8 << 20,
             max_waiting_events: 4096,
             max_waiting_bytes: 8 << 20,
-            max_untold_notices: 4096,
-            max_untold_bytes: 8 << 20,
+            max_undelivered_notices: 4096,
+            max_undelivered_bytes: 8 << 20,
             max_rechecks: 32,
             max_reference_loads: 64,
             max_reloads: 64,

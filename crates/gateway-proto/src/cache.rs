@@ -1,5 +1,5 @@
-//! The resources that all connections share: loaded once, kept up to date by events, told on to
-//! whoever is subscribed. Must not depend on access or on what a client has.
+//! The resources that all connections share: loaded once, kept up to date by events, and delivered
+//! to whoever is subscribed. Must not depend on access or on what a client has.
 
 mod events;
 mod fanout;
@@ -36,11 +36,11 @@ use crate::{
     content::Snapshot,
     counts::Stats,
     event::Event,
-    ids::{Heard, ResourceKey, Subscriber},
+    ids::{Delivered, ResourceKey, Subscriber},
     resource::{Loaded, Resource, ResourceState},
 };
 
-/// Something to be told to subscribers.
+/// Something that subscribers are to be notified of.
 #[derive(Debug)]
 pub(crate) struct Notice {
     /// The resource as its subscribers know it.
@@ -51,13 +51,13 @@ pub(crate) struct Notice {
 /// What happened to a resource.
 #[derive(Clone, Debug)]
 pub(crate) enum Message {
-    /// What all subscribers are told.
+    /// What all subscribers get.
     News(News),
-    /// It became one with another: subscribers are told once they have been moved.
+    /// It became one with another: subscribers are notified once they have been moved.
     Merged,
 }
 
-/// What subscribers are told.
+/// What subscribers get.
 #[derive(Clone, Debug)]
 pub(crate) enum News {
     /// The resource is there, under this key from now on: another one than before if its query
@@ -142,7 +142,7 @@ impl Cache {
             names: self.names.len(),
             resources: self.resources.len(),
             content_bytes: self.content_bytes,
-            untold: self.fanout.untold(),
+            undelivered: self.fanout.undelivered(),
             ..Stats::default()
         }
     }
@@ -180,8 +180,8 @@ impl Cache {
         if resource.subscribers_of(subscriber.0) >= self.max_subscribers {
             return Err(Error::subscription_limit_exceeded());
         }
-        let heard = Heard { lacks: self.fanout.next(), access: name.reaccess };
-        if resource.subscribers.insert(subscriber, heard).is_none() {
+        let delivered = Delivered { lacks: self.fanout.next(), access: name.reaccess };
+        if resource.subscribers.insert(subscriber, delivered).is_none() {
             name.count_in(rid.query());
         }
         self.idle.remove(key, resource);

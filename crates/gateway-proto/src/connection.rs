@@ -102,7 +102,7 @@ pub(crate) struct Connection {
     pub(crate) pace: Pace,
     jobs: Jobs,
     inbox: Inbox,
-    /// The number of the first notice of resources that it may not have been told.
+    /// The number of the first notice of resources that it may lack.
     pub(crate) lacks: u64,
     token_listener: Tag,
     /// Under way while the WebSocket is not open yet.

@@ -104,8 +104,8 @@ pub struct Stats {
     pub subscriptions: usize,
     /// Bytes that they are counted as.
     pub subscription_bytes: usize,
-    /// Notices of resources that not all subscribers have been told.
-    pub untold: usize,
+    /// Notices of resources that have not reached all subscribers.
+    pub undelivered: usize,
     /// Messages of services that made no sense, in the order of [`MessageKind::ALL`].
     pub malformed: [u64; MessageKind::ALL.len()],
 }

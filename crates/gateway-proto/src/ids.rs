@@ -17,21 +17,21 @@ pub(crate) struct ResourceKey(pub(crate) u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct TaskId(pub(crate) u64);
 
-/// Who is told of a resource: a connection, and what it calls the resource.
+/// Who is notified of a resource: a connection, and what it calls the resource.
 pub(crate) type Subscriber = (ConnectionKey, ResourceId);
 
-/// What a subscriber of a resource has been told.
+/// What was delivered to a subscriber of a resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Heard {
+pub(crate) struct Delivered {
     /// The number of the first notice that it lacks.
     pub(crate) lacks: u64,
-    /// The number of the last event of the resource's name, of those that it was told of, after
+    /// The number of the last event of the resource's name, of those that were delivered, after
     /// which access must be requested again.
     pub(crate) access: u64,
 }
 
 /// Subscribers of a resource.
-pub(crate) type Subscribers = BTreeMap<Subscriber, Heard>;
+pub(crate) type Subscribers = BTreeMap<Subscriber, Delivered>;
 
 /// The range in which the subscribers of one connection come first.
 pub(crate) fn subscribers_from(connection: ConnectionKey) -> (Bound<Subscriber>, Bound<Subscriber>) {

@@ -59,9 +59,9 @@ pub struct Gateway {
     pub(crate) connections: BTreeMap<ConnectionKey, Connection>,
     /// Connections that are closed, and whose subscriptions are being ended.
     pub(crate) closing: VecDeque<Connection>,
-    /// System resets that not all names have heard of.
+    /// System resets that have not reached all names.
     resets: VecDeque<work::SystemReset>,
-    /// Token resets that not all connections have heard of.
+    /// Token resets that have not reached all connections.
     token_resets: VecDeque<work::TokenReset>,
     /// What is left of the time before the bus was lost.
     wrecks: VecDeque<wreck::Wreck>,
@@ -69,10 +69,10 @@ pub struct Gateway {
     turn: usize,
     /// How much of it is done with each input.
     pub(crate) inline: usize,
-    /// How many subscribers may still be told of something at once, with the input at hand.
-    tells_left: usize,
-    /// How much news connections are told at once before something else is done with them, with one
-    /// input. If there is more, something else has to wait.
+    /// How many subscribers may still be notified at once, with the current input.
+    deliveries_left: usize,
+    /// How many notifications connections are sent at once before something else is done with them,
+    /// with one input. If there are more, something else has to wait.
     pub(crate) catch_up: usize,
     catch_up_left: usize,
     is_up: bool,
@@ -95,8 +95,8 @@ const JOBS_AT_ONCE: usize = 256;
 /// How many one does in a turn, if that was not all.
 const JOBS_A_TURN: usize = 8;
 
-/// How much news connections are told at once before something else is done with them, with one
-/// input.
+/// How many notifications connections are sent at once before something else is done with them,
+/// with one input.
 const CATCH_UP: usize = 64;
 
 impl Gateway {
@@ -129,7 +129,7 @@ impl Gateway {
             wrecks: VecDeque::new(),
             turn: 0,
             inline: INLINE,
-            tells_left: 0,
+            deliveries_left: 0,
             catch_up: CATCH_UP,
             catch_up_left: 0,
             is_up: true,
@@ -142,7 +142,7 @@ impl Gateway {
         self.shared.jobs_left = self.shared.jobs_at_once;
         self.shared.texts_left = TEXTS_AT_ONCE;
         self.catch_up_left = self.catch_up;
-        self.tells_left = self.inline * work::TOLD_A_STEP;
+        self.deliveries_left = self.inline * work::DELIVERIES_A_STEP;
         let is_due = matches!(input, Input::Timeout);
         match input {
             Input::Opening { connection, cid, origin } => self.open(connection, cid, &origin, None),
@@ -182,10 +182,11 @@ impl Gateway {
         self.shared.bus.next_action()
     }
 
-    /// True while subscribers must be told more than may wait, so that nothing may be added to it.
+    /// True while more is to be delivered to subscribers than may wait, so that nothing may be
+    /// added.
     #[must_use]
     pub fn is_behind(&self) -> bool {
-        self.shared.cache.has_too_much_untold()
+        self.shared.cache.has_too_much_undelivered()
     }
 
     /// When [`Input::Timeout`] is wanted; never, if `None`.
@@ -243,7 +244,7 @@ impl Gateway {
                 if let Some((_, event)) = subject.rsplit_once('.') {
                     self.catch_up(&name);
                     let notices = self.shared.cache.on_event(&name, event, payload, &mut self.shared.bus);
-                    self.tell(notices);
+                    self.notify(notices);
                 }
             }
             None => {}
@@ -284,7 +285,7 @@ impl Gateway {
             Some(Listener::Token(key)) => self.with(key, |connection, _| connection.on_listen_refused()),
             Some(Listener::Resource(name)) => {
                 self.shared.cache.on_listen_refused(&name, Error::internal(), &mut self.shared.bus);
-                self.tell([]);
+                self.notify([]);
             }
             Some(Listener::System) | None => {}
         }
@@ -298,13 +299,13 @@ impl Gateway {
         self.wrecks.push_back(wreck);
     }
 
-    /// Lets something come to a connection, behind the news of resources.
+    /// Hands something to a connection, after what is to be delivered to it.
     fn receive(&mut self, key: ConnectionKey, arrival: Arrival<'_>) {
         self.with(key, |connection, shared| connection.receive(arrival, shared));
     }
 
     /// Does something with a connection, if it is still there, and closes it if that went wrong.
-    /// What it is still to be told comes before that.
+    /// What is still to be delivered to it comes before that.
     fn with(&mut self, key: ConnectionKey, work: impl FnOnce(&mut Connection, &mut Shared)) {
         self.catch_up_with_news(key);
         self.with_as_it_is(key, work);

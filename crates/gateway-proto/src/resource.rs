@@ -124,7 +124,7 @@ impl Resource {
     }
 
     /// Takes note of an event, but for those that concern the cache as a whole. Returns what
-    /// subscribers are to be told.
+    /// subscribers get.
     ///
     /// # Errors
     /// What is wrong with it, in words.
@@ -153,8 +153,8 @@ impl Resource {
         }
     }
 
-    /// Makes `content` the content. Returns what subscribers are to be told, in this order; `None`
-    /// if a model has become a collection, or the other way around.
+    /// Makes `content` the content. Returns what subscribers get, in this order; `None` if a model
+    /// has become a collection, or the other way around.
     pub(crate) fn replace(&mut self, content: &Content) -> Option<Vec<Event>> {
         match (&self.loaded()?.snapshot.content, content) {
             (Content::Model(old), Content::Model(new)) => {
@@ -176,7 +176,7 @@ impl Resource {
         }
     }
 
-    /// What subscribers are told when the resource is gone; `data`: what the service says to that.
+    /// What subscribers get when the resource is gone; `data`: what the service adds to that.
     pub(crate) fn delete(&mut self, data: Option<Box<RawValue>>) -> Event {
         self.event(Kind::Delete(data))
     }

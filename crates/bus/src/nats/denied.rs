@@ -31,8 +31,8 @@ struct State {
 /// fill the log.
 #[derive(Debug, Default)]
 struct Others {
-    last_told: Option<Instant>,
-    untold: u64,
+    last_reported: Option<Instant>,
+    unreported: u64,
 }
 
 /// How often refusals of what is not needed are logged.
@@ -81,7 +81,7 @@ impl Denials {
         let needed = needed.of(act, subject);
         if needed.is_empty() {
             let pattern = subject.chars().take(200).collect();
-            state.others.tell(&Permission { act, pattern }, Instant::now());
+            state.others.report(&Permission { act, pattern }, Instant::now());
             return false;
         }
         let new: Vec<_> = needed.into_iter().filter(|permission| !state.denied.contains(permission)).collect();
@@ -99,13 +99,13 @@ impl Denials {
 }
 
 impl Others {
-    fn tell(&mut self, refused: &Permission, now: Instant) {
-        if self.last_told.is_some_and(|told| now.duration_since(told) < PAUSE) {
-            self.untold += 1;
+    fn report(&mut self, refused: &Permission, now: Instant) {
+        if self.last_reported.is_some_and(|last| now.duration_since(last) < PAUSE) {
+            self.unreported += 1;
             return;
         }
-        warn!(untold = self.untold, "NATS does not permit this user to {refused}");
-        (self.last_told, self.untold) = (Some(now), 0);
+        warn!(unreported = self.unreported, "NATS does not permit this user to {refused}");
+        (self.last_reported, self.unreported) = (Some(now), 0);
     }
 }
 
@@ -182,11 +182,11 @@ mod tests {
         let (mut others, start) = (Others::default(), Instant::now());
         let refused = Permission { act: Act::Publish, pattern: "get.secret".into() };
         for n in 0..1_000 {
-            others.tell(&refused, start + PAUSE * n / 1_000);
+            others.report(&refused, start + PAUSE * n / 1_000);
         }
-        assert_eq!(others.untold, 999, "all but the first");
-        others.tell(&refused, start + PAUSE);
-        assert_eq!(others.untold, 0);
+        assert_eq!(others.unreported, 999, "all but the first");
+        others.report(&refused, start + PAUSE);
+        assert_eq!(others.unreported, 0);
     }
 
     #[test]

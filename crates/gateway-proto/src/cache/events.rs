@@ -1,4 +1,4 @@
-//! Events and new contents, as they happen to cached resources. Must not depend on who is told.
+//! Events and new contents, as they happen to cached resources. Must not depend on who is notified.
 
 use std::sync::Arc;
 
@@ -67,7 +67,7 @@ impl Cache {
         events.map(|event| notice(key, News::Event(Arc::new(event.in_bytes(bytes))))).collect()
     }
 
-    /// Tells that a resource is no more.
+    /// Deletes a resource, and announces that.
     pub(super) fn delete(&mut self, key: ResourceKey, bus: &mut Bus) -> Option<Notice> {
         let resource = self.resources.get_mut(&key)?;
         let event = resource.delete(None);

@@ -1,7 +1,6 @@
 //! Delivers what happened to resources to their subscribers, one subscriber after the other, in the
-//! order in which it happened. Who subscribes in between gets the current content, and is not told
-//! of what came before.
-//! Must not depend on connections.
+//! order in which it happened. Whoever subscribes in between gets the current content, and nothing
+//! of what came before. Must not depend on connections.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -14,11 +13,11 @@ use super::{Cache, Config, Message, News, Notice};
 use crate::{
     api::ConnectionKey,
     bus::Bus,
-    ids::{Heard, ResourceKey, Subscriber, Subscribers, subscribers_from},
+    ids::{Delivered, ResourceKey, Subscriber, Subscribers, subscribers_from},
     resource::Resource,
 };
 
-/// What one subscriber is to be told.
+/// What one subscriber gets.
 #[derive(Debug)]
 pub(crate) struct Notification {
     pub(crate) connection: ConnectionKey,
@@ -30,12 +29,12 @@ pub(crate) struct Notification {
     pub(crate) news: News,
 }
 
-/// A step of telling.
+/// A step of delivery.
 #[derive(Debug)]
 pub(crate) enum Step {
-    /// To be told.
+    /// This is to be delivered.
     Notification(Notification),
-    /// Somebody knew already, or a notice has reached everybody.
+    /// A subscriber had it already, or a notice has reached everybody.
     Nobody,
 }
 
@@ -48,22 +47,22 @@ pub(super) struct Fanout {
     bytes: usize,
     /// The number of the next notice: those in the queue have the numbers before it.
     next: u64,
-    /// Who was subscribed to resources that are gone, until they have been told so.
+    /// Who was subscribed to resources that are gone, until they have been notified.
     gone: BTreeMap<ResourceKey, Subscribers>,
 }
 
 #[derive(Debug)]
 struct Queued {
     notice: Notice,
-    /// Who was told last.
+    /// Who was notified last.
     last: Option<Subscriber>,
 }
 
 impl Fanout {
     pub(super) fn new(config: &Config) -> Self {
         Self {
-            max_notices: config.max_untold_notices,
-            max_bytes: config.max_untold_bytes,
+            max_notices: config.max_undelivered_notices,
+            max_bytes: config.max_undelivered_bytes,
             queue: VecDeque::new(),
             bytes: 0,
             next: 0,
@@ -72,7 +71,7 @@ impl Fanout {
     }
 
     /// How many notices have not reached everybody.
-    pub(super) fn untold(&self) -> usize {
+    pub(super) fn undelivered(&self) -> usize {
         self.queue.len()
     }
 
@@ -81,7 +80,7 @@ impl Fanout {
         self.next
     }
 
-    /// Keeps the subscribers of a resource that is gone until they are told so.
+    /// Keeps the subscribers of a resource that is gone until they are notified.
     pub(super) fn keep(&mut self, key: ResourceKey, subscribers: Subscribers) {
         if !subscribers.is_empty() {
             self.gone.insert(key, subscribers);
@@ -99,7 +98,7 @@ impl Fanout {
         self.gone.get(&key).map_or(0, BTreeMap::len)
     }
 
-    /// True if there is something that not all subscribers of a resource have been told.
+    /// True if a notice of a resource has not reached all subscribers.
     #[cfg(test)]
     pub(super) fn is_about(&self, key: ResourceKey) -> bool {
         self.queue.iter().any(|queued| queued.notice.resource == key)
@@ -128,7 +127,7 @@ impl Message {
         }
     }
 
-    /// True if nothing can be told of the resource after it: it is no longer in the cache.
+    /// True if it is the last one of the resource, which is no longer in the cache.
     fn is_last(&self) -> bool {
         match self {
             Self::News(News::Event(event)) => event.is_delete(),
@@ -139,7 +138,7 @@ impl Message {
 }
 
 impl Cache {
-    /// Lets subscribers be told, once all that came before has been told.
+    /// Has notices delivered, after all that came before.
     pub(crate) fn announce(&mut self, notices: impl IntoIterator<Item = Notice>) {
         for notice in notices {
             self.fanout.bytes += notice.message.bytes();
@@ -153,23 +152,23 @@ impl Cache {
         self.fanout.next
     }
 
-    /// True if somebody is still to be told something.
-    pub(crate) fn has_untold(&self) -> bool {
+    /// True if there is something to deliver.
+    pub(crate) fn has_undelivered(&self) -> bool {
         !self.fanout.queue.is_empty()
     }
 
-    /// True if more is to be told than may wait.
-    pub(crate) fn has_too_much_untold(&self) -> bool {
+    /// True if more is to be delivered than may wait.
+    pub(crate) fn has_too_much_undelivered(&self) -> bool {
         self.fanout.queue.len() > self.fanout.max_notices || self.fanout.bytes > self.fanout.max_bytes
     }
 
-    /// True if so much is to be told that what can wait should not add to it.
-    pub(super) fn has_much_untold(&self) -> bool {
+    /// True if so much is to be delivered that what can wait should not add to it.
+    pub(super) fn has_much_undelivered(&self) -> bool {
         self.fanout.queue.len() > self.fanout.max_notices / 2 || self.fanout.bytes > self.fanout.max_bytes / 2
     }
 
-    /// Whom to tell what next. `None` if everybody has been told everything.
-    pub(crate) fn tell_next(&mut self, bus: &mut Bus) -> Option<Step> {
+    /// The next step. `None` if there is nothing to deliver.
+    pub(crate) fn deliver_next(&mut self, bus: &mut Bus) -> Option<Step> {
         let Self { resources, fanout, .. } = self;
         let number = fanout.first();
         let Fanout { queue, gone, .. } = &mut *fanout;
@@ -180,27 +179,26 @@ impl Cache {
         } else {
             let after = last.as_ref().map_or(Unbounded, Excluded);
             let next = audience(resource, resources, gone).and_then(|it| it.range_mut((after, Unbounded)).next());
-            next.map(|(subscriber, heard)| {
+            next.map(|(subscriber, delivered)| {
                 *last = Some(subscriber.clone());
-                let before = *heard;
-                heard.lacks = heard.lacks.max(number + 1);
+                let before = *delivered;
+                delivered.lacks = delivered.lacks.max(number + 1);
                 (subscriber.clone(), before)
             })
         };
-        let Some((subscriber, heard)) = next else {
+        let Some((subscriber, delivered)) = next else {
             self.finish_notice(bus);
             return Some(Step::Nobody);
         };
-        if heard.lacks > number {
+        if delivered.lacks > number {
             return Some(Step::Nobody);
         }
         let message = notice.message.clone();
-        Some(Step::Notification(self.notification(resource, number, message, subscriber, heard)))
+        Some(Step::Notification(self.notification(resource, number, message, subscriber, delivered)))
     }
 
-    /// What a connection is to be told next, before its turn. `lacks` is the number of the first
-    /// notice that it may lack, and goes on. `None` if it has been told everything before the
-    /// notice `until`.
+    /// What a connection gets next, before its turn. `lacks` is the number of the first notice that
+    /// it may lack, and is advanced. `None` if it has everything before the notice `until`.
     pub(crate) fn next_notification_for(
         &mut self,
         connection: ConnectionKey,
@@ -217,9 +215,9 @@ impl Cache {
             let audience = audience(notice.resource, resources, gone);
             let own = audience.into_iter().flat_map(|it| it.range_mut(subscribers_from(connection)));
             let mut own = own.take_while(|(subscriber, _)| subscriber.0 == connection);
-            if let Some((subscriber, heard)) = own.find(|(_, heard)| heard.lacks <= number) {
-                let (subscriber, before) = (subscriber.clone(), *heard);
-                heard.lacks = number + 1;
+            if let Some((subscriber, delivered)) = own.find(|(_, delivered)| delivered.lacks <= number) {
+                let (subscriber, before) = (subscriber.clone(), *delivered);
+                delivered.lacks = number + 1;
                 let (resource, message) = (notice.resource, notice.message.clone());
                 if message.is_last() {
                     self.fanout.forget_gone(resource, &subscriber);
@@ -237,11 +235,11 @@ impl Cache {
         number: u64,
         message: Message,
         subscriber: Subscriber,
-        heard: Heard,
+        delivered: Delivered,
     ) -> Notification {
         let news = match message {
             Message::News(news) => news,
-            Message::Merged => self.move_subscriber(resource, &subscriber, &heard),
+            Message::Merged => self.move_subscriber(resource, &subscriber, &delivered),
         };
         let (connection, rid) = subscriber;
         Notification { connection, rid, resource, number, news }
@@ -263,7 +261,7 @@ impl Cache {
         let bytes = self.fanout.queue.iter().map(|queued| queued.notice.message.bytes());
         assert_eq!(self.fanout.bytes, bytes.sum::<usize>());
         for key in self.fanout.gone.keys() {
-            assert!(self.fanout.is_about(*key), "nobody is told that a resource is gone");
+            assert!(self.fanout.is_about(*key), "nobody is notified that a resource is gone");
             assert!(!self.resources.contains_key(key), "a resource that is gone is there");
         }
     }

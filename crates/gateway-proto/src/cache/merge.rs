@@ -1,5 +1,5 @@
 //! Making two resources one, once it turns out that their queries mean the same. The subscribers
-//! are moved when they are told of it, one after the other. Must not depend on connections.
+//! are moved when they are notified of it, one after the other. Must not depend on connections.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use relogin_res::{Error, ResourceId};
 use super::{Cache, Message, News, Notice};
 use crate::{
     bus::Bus,
-    ids::{Heard, ResourceKey, Subscriber},
+    ids::{Delivered, ResourceKey, Subscriber},
 };
 
 /// A resource that became one with another.
@@ -44,9 +44,13 @@ impl Cache {
         Some(Notice { resource: from, message: Message::Merged })
     }
 
-    /// Moves a subscriber to the resource that its own became one with. What it is to be told of
-    /// that.
-    pub(super) fn move_subscriber(&mut self, from: ResourceKey, subscriber: &Subscriber, heard: &Heard) -> News {
+    /// Moves a subscriber to the resource that its own became one with. Returns what it gets.
+    pub(super) fn move_subscriber(
+        &mut self,
+        from: ResourceKey,
+        subscriber: &Subscriber,
+        delivered: &Delivered,
+    ) -> News {
         let Some(Merge { rid, into, .. }) = self.merges.get(&from) else { return News::Failed(Error::not_found()) };
         let (rid, into) = (rid.clone(), *into);
         let Some(resource) = self.resources.get_mut(&into) else { return News::Failed(Error::not_found()) };
@@ -55,8 +59,8 @@ impl Cache {
             self.forget_link(&rid, into);
             return News::Failed(Error::subscription_limit_exceeded());
         }
-        let heard = Heard { lacks: self.fanout.next(), access: heard.access };
-        resource.subscribers.insert(subscriber.clone(), heard);
+        let delivered = Delivered { lacks: self.fanout.next(), access: delivered.access };
+        resource.subscribers.insert(subscriber.clone(), delivered);
         match resource.loaded() {
             Some(loaded) => News::Loaded(into, Arc::clone(&loaded.snapshot)),
             None => News::Failed(Error::internal()),
@@ -75,7 +79,7 @@ impl Cache {
     pub(super) fn finish_merge(&mut self, from: ResourceKey, bus: &mut Bus) {
         let Some(Merge { rid, into, reaccess }) = self.merges.remove(&from) else { return };
         if self.names.get(rid.name()).is_some_and(|name| name.reaccess > reaccess) {
-            self.tell_access(rid.name());
+            self.notify_of_access(rid.name());
         }
         if let Some(resource) = self.resources.get_mut(&into) {
             resource.merging -= 1;

@@ -21,7 +21,7 @@ pub(super) struct Name {
     links: BTreeMap<Arc<str>, Link>,
     /// The number of the last event after which access must be requested again.
     pub(super) reaccess: u64,
-    /// True while subscribers are told of it, and true if they must be told once more after that.
+    /// True while subscribers are notified of it, and true if they must be once more after that.
     pub(super) is_notifying_of_access: bool,
     pub(super) must_notify_of_access_again: bool,
     /// True once the bus has refused the subscription to its events.

@@ -1,5 +1,5 @@
 //! Query events: each query of the name is asked about once, and what comes in the meantime waits,
-//! so that all is told in the services' order.
+//! so that everything is delivered in the services' order.
 
 use std::{
     collections::BTreeSet,
@@ -111,7 +111,7 @@ impl Cache {
             Queried::Answer(Err(error), _) if error.is(code::NOT_FOUND) => notices.extend(self.delete(key, bus)),
             // The service has said that it cannot tell.
             Queried::Answer(Err(_), _) => {}
-            // What happened will not be told any more, but what is now can be asked.
+            // The events will not come any more, but the current content can be fetched.
             Queried::Silence => self.set_stale(key),
         }
         self.end_query(&name, key, bus);

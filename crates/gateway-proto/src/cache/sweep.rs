@@ -25,8 +25,8 @@ pub(super) struct Sweep {
 
 #[derive(Debug)]
 enum SweepTask {
-    /// Tell subscribers that access must be requested again; after the one who was told last.
-    TellAccess(Option<(ResourceKey, Option<Subscriber>)>),
+    /// Notify subscribers that access must be requested again, after the one notified last.
+    NotifyOfAccess(Option<(ResourceKey, Option<Subscriber>)>),
     /// Fetch resources again that come after one of them, up to another; all, or query resources.
     Fetch { after: Option<ResourceKey>, until: Option<ResourceKey>, is_for_queries: bool },
     /// Fail all resources, because the bus has refused their events.
@@ -40,14 +40,14 @@ enum SweepTask {
 /// What came of a step.
 #[derive(Debug)]
 pub(crate) enum Swept {
-    /// A subscriber is to be told.
+    /// A subscriber is to be notified.
     Notification(Notification),
-    /// Subscribers of a resource are to be told, if there are any.
+    /// Subscribers of a resource are to be notified, if there are any.
     Notices(Vec<Notice>),
 }
 
-/// How many resources, queries or other small things are dealt with in a step, where nobody is told
-/// of them.
+/// How many resources, queries or other small things are dealt with in a step, where nobody is
+/// notified of them.
 pub(super) const SMALL_THINGS: usize = 16;
 
 /// How many sweeps may be pending before others have to wait.
@@ -60,22 +60,22 @@ impl Cache {
         let Some(it) = self.names.get_mut(name) else { return };
         self.last_reaccess += 1;
         it.reaccess = self.last_reaccess;
-        self.tell_access(name);
+        self.notify_of_access(name);
     }
 
-    /// Tells those subscribers of a name who do not know it that access must be requested again.
-    pub(super) fn tell_access(&mut self, name: &str) {
+    /// Notifies those subscribers of a name who do not know it that access must be requested again.
+    pub(super) fn notify_of_access(&mut self, name: &str) {
         let Some(it) = self.names.get_mut(name) else { return };
         if std::mem::replace(&mut it.is_notifying_of_access, true) {
             it.must_notify_of_access_again = true;
         } else {
-            let task = SweepTask::TellAccess(None);
+            let task = SweepTask::NotifyOfAccess(None);
             self.sweeps.push_back(Sweep { name: name.to_owned(), task });
         }
     }
 
-    /// True, once, if what the subscriber knows of access no longer holds, and it has not been told
-    /// so yet.
+    /// True, once, if what the subscriber knows of access no longer holds, and it has not been
+    /// notified yet.
     pub(crate) fn must_request_access(
         &mut self,
         key: ResourceKey,
@@ -87,8 +87,8 @@ impl Cache {
         }
         let Some(resource) = self.resources.get_mut(&key) else { return false };
         let Some(name) = self.names.get(resource.rid.name()) else { return false };
-        let Some(heard) = resource.subscribers.get_mut(&(connection, rid.clone())) else { return false };
-        std::mem::replace(&mut heard.access, name.reaccess) < name.reaccess
+        let Some(delivered) = resource.subscribers.get_mut(&(connection, rid.clone())) else { return false };
+        std::mem::replace(&mut delivered.access, name.reaccess) < name.reaccess
     }
 
     /// Has all resources of a name fetched again, in their turn.
@@ -170,7 +170,7 @@ impl Cache {
     }
 
     /// Does the next step of a sweep. `None` if nothing is left, or what is left must wait until
-    /// subscribers have been told more.
+    /// subscribers have been notified.
     pub(crate) fn sweep_next(&mut self, bus: &mut Bus) -> Option<Swept> {
         if let Some(name) = self.dropped.front_mut() {
             if !(0..SMALL_THINGS).all(|_| name.drop_some()) {
@@ -178,11 +178,11 @@ impl Cache {
             }
             return Some(Swept::Notices(Vec::new()));
         }
-        let must_wait = self.has_much_untold();
+        let must_wait = self.has_much_undelivered();
         let at = self.sweeps.iter().position(|sweep| !must_wait || !matches!(sweep.task, SweepTask::Fail(_)))?;
         let Sweep { name, task } = self.sweeps.remove(at)?;
         Some(Swept::Notices(match task {
-            SweepTask::TellAccess(last) => {
+            SweepTask::NotifyOfAccess(last) => {
                 return Some(
                     self.notify_next_of_access(name, last).map_or(Swept::Notices(Vec::new()), Swept::Notification),
                 );
@@ -214,7 +214,7 @@ impl Cache {
         let Some(key) = same.or_else(|| name.resources_after(at).next()) else {
             name.is_notifying_of_access = false;
             if std::mem::take(&mut name.must_notify_of_access_again) {
-                self.tell_access(&text);
+                self.notify_of_access(&text);
             }
             return None;
         };
@@ -223,13 +223,13 @@ impl Cache {
         let next = resource.subscribers.range_mut((after, Unbounded)).next();
         let last = next.as_ref().map(|(subscriber, _)| (*subscriber).clone());
         let reaccess = name.reaccess;
-        let told = next.filter(|(_, heard)| heard.access < reaccess).map(|(subscriber, heard)| {
-            heard.access = reaccess;
+        let notified = next.filter(|(_, delivered)| delivered.access < reaccess).map(|(subscriber, delivered)| {
+            delivered.access = reaccess;
             let (connection, rid) = subscriber.clone();
             Notification { connection, rid, resource: key, number: self.fanout.next(), news: News::Reaccess }
         });
-        self.sweeps.push_front(Sweep { name: text, task: SweepTask::TellAccess(Some((key, last))) });
-        told
+        self.sweeps.push_front(Sweep { name: text, task: SweepTask::NotifyOfAccess(Some((key, last))) });
+        notified
     }
 
     fn fail_next(&mut self, name: String, error: Error, bus: &mut Bus) -> Vec<Notice> {

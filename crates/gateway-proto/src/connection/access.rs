@@ -21,7 +21,7 @@ use crate::{
 };
 
 impl Connection {
-    /// Sees to it that the task hears what may be done with the resource: at once if that is known.
+    /// Has a task informed of what may be done with the resource: at once if that is known.
     pub(crate) fn need_access(&mut self, rid: &ResourceId, task: TaskId, shared: &mut Shared) {
         if self.is_outdated(rid, shared) {
             self.recheck(rid, shared);
@@ -132,7 +132,7 @@ impl Connection {
         let Some(subscription) = self.subscriptions.get_mut(rid) else { return };
         // Other errors may be gone the next time.
         let is_decision = result.as_ref().map_or_else(|error| error.is(code::ACCESS_DENIED), |_| true);
-        let known = if is_decision && subscription.hears_events() {
+        let known = if is_decision && subscription.gets_events() {
             AccessState::Known(result.clone())
         } else {
             AccessState::Unknown

@@ -44,7 +44,7 @@ impl Connection {
         let params = or_null(params);
         let call = Call { id, target, method, params, is_new, is_auth: false, stage: Stage::Access, tag: None };
         let task = self.add_task(Task::Call(call));
-        if self.subscriptions.get(rid).is_some_and(|subscription| subscription.hears_events()) {
+        if self.subscriptions.get(rid).is_some_and(|subscription| subscription.gets_events()) {
             self.need_access(rid, task, shared);
         } else {
             self.ask_call_access(task, shared);
@@ -94,7 +94,7 @@ impl Connection {
         self.origin.encode(CallRequest { cid, token, params, query, is_http })
     }
 
-    /// Asks for a call alone whether it is allowed: without a subscription, nobody would tell when
+    /// Asks for a call alone whether it is allowed: without a subscription, there is no notice when
     /// that changes.
     pub(crate) fn ask_call_access(&mut self, task: TaskId, shared: &mut Shared) {
         let Some(Task::Call(call)) = self.tasks.get(&task) else { return };

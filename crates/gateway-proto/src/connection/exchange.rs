@@ -61,7 +61,7 @@ impl Connection {
 
     /// Takes note of what a service says about the HTTP response, beside `error`. That may answer
     /// the request.
-    pub(crate) fn hear_meta(&mut self, meta: Option<Meta>, error: Option<&Error>, shared: &mut Shared) {
+    pub(crate) fn take_meta(&mut self, meta: Option<Meta>, error: Option<&Error>, shared: &mut Shared) {
         let (Some(exchange), Some(meta)) = (&mut self.exchange, meta) else { return };
         let status = meta.direct_status();
         exchange.merge(meta);

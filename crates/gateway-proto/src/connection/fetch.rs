@@ -100,7 +100,7 @@ impl Connection {
         match result {
             Ok(snapshot) => self.fill(rid, snapshot),
             Err(error) if self.subscriptions.get(rid).is_some_and(|it| it.is_visible()) => {
-                // Nobody will tell what happens to it any more.
+                // No more of its events will come.
                 if let Some(subscription) = self.subscriptions.get_mut(rid) {
                     subscription.set_deaf(State::Deleted);
                 }

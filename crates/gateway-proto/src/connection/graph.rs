@@ -185,8 +185,8 @@ impl Connection {
             return;
         }
         subscription.held.clear();
-        // A denial in the meantime was not heard.
-        let must_recheck = !subscription.hears_events() && subscription.direct > 0;
+        // A denial in the meantime was not delivered.
+        let must_recheck = !subscription.gets_events() && subscription.direct > 0;
         let references = mem::take(&mut subscription.references);
         let cached = subscription.resource.and_then(|resource| shared.cache.snapshot(resource));
         if cached.is_some() {

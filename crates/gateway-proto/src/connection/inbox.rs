@@ -48,7 +48,7 @@ impl Arrival<'_> {
             Self::Access(tag, rid, result) => Arrival::Access(tag, rid, result),
             Self::CallAccess(tag, task, result) => Arrival::CallAccess(tag, task, result),
             Self::Method(task, response, bytes) => Arrival::Method(task, response, bytes),
-            Self::News(told) => Arrival::News(told),
+            Self::News(news) => Arrival::News(news),
         }
     }
 
@@ -57,7 +57,7 @@ impl Arrival<'_> {
             Self::Frame(text) => text.len(),
             Self::Token(payload) => payload.len(),
             Self::Method(_, _, bytes) => *bytes,
-            Self::News(told) => told.news.bytes(),
+            Self::News(notification) => notification.news.bytes(),
             Self::Access(..) | Self::CallAccess(..) => 0,
         };
         size_of::<Self>() + text
@@ -107,8 +107,8 @@ impl Connection {
         self.inbox.catching_up.is_some()
     }
 
-    /// Lets whatever comes, and what waits for news already, wait until the connection has been
-    /// told all before the notice `until`.
+    /// Lets whatever comes, and what waits for news already, wait until the connection has
+    /// everything before the notice `until`.
     pub(crate) fn catch_up(&mut self, until: u64) {
         self.inbox.catching_up = Some(until);
     }
@@ -153,8 +153,8 @@ impl Connection {
     /// is next.
     fn next_missed(&mut self, shared: &mut Shared) -> Option<Arrival<'static>> {
         let until = self.inbox.catching_up?;
-        if let Some(told) = shared.cache.next_notification_for(self.key, &mut self.lacks, until) {
-            return Some(Arrival::News(told));
+        if let Some(news) = shared.cache.next_notification_for(self.key, &mut self.lacks, until) {
+            return Some(Arrival::News(news));
         }
         self.inbox.catching_up = None;
         self.inbox.arrivals = mem::take(&mut self.inbox.later);
@@ -168,7 +168,7 @@ impl Connection {
             Arrival::Access(tag, rid, result) => self.on_access_answer(tag, &rid, &result, shared),
             Arrival::CallAccess(tag, task, result) => self.on_call_access_answer(tag, task, &result, shared),
             Arrival::Method(task, response, _) => self.on_method_answer(task, response, shared),
-            Arrival::News(told) => self.on_news(&told, shared),
+            Arrival::News(news) => self.on_news(&news, shared),
         }
     }
 

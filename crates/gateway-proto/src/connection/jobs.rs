@@ -81,7 +81,7 @@ pub(crate) enum Job {
     Write(Box<Writing>, PendingMessage),
     /// Sends the answer to a request.
     Answer(Bytes),
-    /// Lets a task hear what may be done with a resource.
+    /// Informs a task of what may be done with a resource.
     NeedAccess(ResourceId, TaskId),
     /// Tells a task what may be done.
     Access(TaskId, AccessResult),

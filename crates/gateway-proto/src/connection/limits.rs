@@ -18,7 +18,7 @@ impl Connection {
     /// Looks whether a request may be carried out at all.
     ///
     /// # Errors
-    /// What the client is told if it may not.
+    /// The error that the client gets if it may not.
     pub(super) fn admit(&self, request: &Request, shared: &Shared) -> Result<(), Error> {
         let Some(rid) = request.method.resource() else { return Ok(()) };
         self.check_length(rid, shared)?;
@@ -43,7 +43,7 @@ impl Connection {
     /// Looks whether a resource id is too long: for a subject, or altogether.
     ///
     /// # Errors
-    /// What the client is told if it is.
+    /// The reason that the client gets if it is.
     pub(super) fn check_length(&self, rid: &ResourceId, shared: &Shared) -> Result<(), Error> {
         let filled_in = |text: &str| {
             let tags = text.matches(CID_TAG).count();

@@ -37,7 +37,7 @@ impl Writers {
         }
     }
 
-    /// True if the next one is to be told.
+    /// True if the next one is to be announced.
     pub(crate) fn has_next(&self) -> bool {
         self.is_new
     }

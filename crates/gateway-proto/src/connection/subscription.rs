@@ -102,7 +102,7 @@ impl Held {
 pub(crate) enum State {
     /// It waits for its turn to be loaded.
     Waiting,
-    /// The cache will tell.
+    /// The cache will deliver it.
     Loading,
     /// The resource could not be had.
     Failed(Error),
@@ -154,13 +154,13 @@ impl Subscription {
         }
     }
 
-    /// True if the cache tells of what happens to the resource: if it does not, no access answer
-    /// can be kept.
-    pub(crate) fn hears_events(&self) -> bool {
+    /// True if the cache delivers events of the resource: if it does not, no access answer can be
+    /// kept.
+    pub(crate) fn gets_events(&self) -> bool {
         matches!(self.state, State::Loading | State::Loaded(_) | State::Visible)
     }
 
-    /// Sets a state in which nothing is heard of the resource any more.
+    /// Sets a state in which no more events of the resource come.
     pub(crate) fn set_deaf(&mut self, state: State) {
         self.state = state;
         self.resource = None;

@@ -52,7 +52,7 @@ impl Gateway {
                 });
                 let Shared { cache, bus, .. } = &mut self.shared;
                 let notices = cache.on_queried(key, queried, bus);
-                self.tell(notices);
+                self.notify(notices);
             }
             Purpose::Access(key, ref rid) => {
                 let result = self.access_of(key, purpose, answer);
@@ -81,7 +81,7 @@ impl Gateway {
         let result = self.read_result(RequestKind::Access, purpose, response);
         if meta.is_some() {
             self.with(key, |connection, shared| {
-                connection.hear_meta(meta, result.as_ref().err(), shared);
+                connection.take_meta(meta, result.as_ref().err(), shared);
             });
         }
         result
@@ -90,7 +90,7 @@ impl Gateway {
     fn on_fetched(&mut self, key: ResourceKey, fetched: Waiting) {
         let Shared { cache, bus, .. } = &mut self.shared;
         let notices = cache.on_fetched(key, fetched, bus);
-        self.tell(notices);
+        self.notify(notices);
     }
 
     fn fetched(&mut self, purpose: &Purpose, answer: Answered) -> Fetched {

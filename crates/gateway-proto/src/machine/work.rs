@@ -21,9 +21,9 @@ use crate::{
 pub(super) struct SystemReset {
     resources: Vec<Pattern>,
     access: Vec<Pattern>,
-    /// The last name that has heard of it.
+    /// The last name that it has reached.
     last: Option<String>,
-    /// Names after that one whose subscribers have heard of it already, because of an event.
+    /// Names after that one that it has reached already, because of an event.
     ahead: BTreeSet<String>,
 }
 
@@ -32,7 +32,7 @@ pub(super) struct SystemReset {
 pub(super) struct TokenReset {
     tids: BTreeSet<String>,
     subject: String,
-    /// The last connection that has heard of it.
+    /// The last connection that it has reached.
     last: Option<ConnectionKey>,
 }
 
@@ -46,7 +46,7 @@ impl SystemReset {
         (reset, is_whole)
     }
 
-    /// True, once, if the subscribers of a name have not heard of it and must.
+    /// True, once, if it concerns a name and has not reached it yet.
     fn is_news_to(&mut self, name: &str) -> bool {
         let is_left = self.last.as_deref().is_none_or(|last| last < name);
         is_left && matches(&self.access, name) && self.ahead.insert(name.to_owned())
@@ -65,10 +65,10 @@ impl TokenReset {
 
 /// The kinds of work, in the order of their turns.
 const KINDS: [fn(&mut Gateway) -> bool; 11] = [
-    Gateway::tell_some,
+    Gateway::deliver_some,
     Gateway::reset,
     Gateway::sweep_some,
-    Gateway::tell_what_waited,
+    Gateway::apply_what_waited,
     Gateway::go_on_with_connections,
     Gateway::let_next_one_write,
     Gateway::reload,
@@ -78,9 +78,9 @@ const KINDS: [fn(&mut Gateway) -> bool; 11] = [
     Gateway::clear_wrecks,
 ];
 
-/// How many subscribers are told of what happened to a resource, for each step of other work: that
-/// is less work than most steps are.
-pub(super) const TOLD_A_STEP: usize = 8;
+/// How many subscribers are notified of what happened to a resource for each step of other work:
+/// that is less work than most steps are.
+pub(super) const DELIVERIES_A_STEP: usize = 8;
 
 impl Gateway {
     /// Does so much of what is left to be done.
@@ -107,40 +107,40 @@ impl Gateway {
         of_services
             || of_connections
             || writers.has_next()
-            || cache.has_untold()
+            || cache.has_undelivered()
             || cache.has_sweeps()
             || !self.wrecks.is_empty()
     }
 
-    /// Lets subscribers be told of what happened to resources: some of them now.
-    pub(super) fn tell(&mut self, notices: impl IntoIterator<Item = Notice>) {
+    /// Has subscribers notified of what happened to resources: some of them now.
+    pub(super) fn notify(&mut self, notices: impl IntoIterator<Item = Notice>) {
         self.shared.cache.announce(notices);
-        while self.tells_left > 0 {
-            let cost = if self.tell_next() {
+        while self.deliveries_left > 0 {
+            let cost = if self.deliver_next() {
                 1
             } else if self.sweep_some() {
-                TOLD_A_STEP
+                DELIVERIES_A_STEP
             } else {
                 return;
             };
-            self.tells_left = self.tells_left.saturating_sub(cost);
+            self.deliveries_left = self.deliveries_left.saturating_sub(cost);
         }
     }
 
-    fn tell_some(&mut self) -> bool {
-        let has_some = self.tell_next();
-        for _ in 1..TOLD_A_STEP.min(self.inline * TOLD_A_STEP) {
-            if !self.tell_next() {
+    fn deliver_some(&mut self) -> bool {
+        let has_some = self.deliver_next();
+        for _ in 1..DELIVERIES_A_STEP.min(self.inline * DELIVERIES_A_STEP) {
+            if !self.deliver_next() {
                 break;
             }
         }
         has_some
     }
 
-    /// Does a step of a sweep, or tells some subscribers for it. False if there is none.
+    /// Does a step of a sweep, or notifies some subscribers for it. False if there is none.
     fn sweep_some(&mut self) -> bool {
         let mut has_some = false;
-        for _ in 0..TOLD_A_STEP.min(self.inline * TOLD_A_STEP).max(1) {
+        for _ in 0..DELIVERIES_A_STEP.min(self.inline * DELIVERIES_A_STEP).max(1) {
             let Shared { cache, bus, .. } = &mut self.shared;
             let Some(swept) = cache.sweep_next(bus) else { break };
             has_some = true;
@@ -155,40 +155,39 @@ impl Gateway {
 
     fn take_swept(&mut self, swept: Swept) {
         match swept {
-            Swept::Notification(told) => self.notify_one(told),
+            Swept::Notification(notification) => self.notify_one(notification),
             Swept::Notices(notices) => self.shared.cache.announce(notices),
         }
     }
 
-    /// Tells the next subscriber. False if all have been told everything.
-    fn tell_next(&mut self) -> bool {
+    /// Notifies the next subscriber. False if there is nothing to deliver.
+    fn deliver_next(&mut self) -> bool {
         let Shared { cache, bus, .. } = &mut self.shared;
-        let step = cache.tell_next(bus);
+        let step = cache.deliver_next(bus);
         let has_some = step.is_some();
-        if let Some(Step::Notification(told)) = step {
-            self.notify_one(told);
+        if let Some(Step::Notification(notification)) = step {
+            self.notify_one(notification);
         }
         has_some
     }
 
-    fn notify_one(&mut self, told: Notification) {
-        self.with_as_it_is(told.connection, |connection, shared| connection.receive(Arrival::News(told), shared));
+    fn notify_one(&mut self, news: Notification) {
+        self.with_as_it_is(news.connection, |connection, shared| connection.receive(Arrival::News(news), shared));
     }
 
-    /// Tells a connection all that it lacks, before anything else is done with it: it must not be
-    /// seen from what it is told that others have been told before. If that is much, the rest is
-    /// told in its turn.
+    /// Delivers everything that a connection lacks, before anything else is done with it: a client
+    /// must not see that others are ahead of it. If that is much, the rest follows in its turn.
     pub(super) fn catch_up_with_news(&mut self, key: ConnectionKey) {
-        if !self.shared.cache.has_untold() {
+        if !self.shared.cache.has_undelivered() {
             return;
         }
         while self.catch_up_left > 0 {
             let cache = &mut self.shared.cache;
             let until = cache.next_notice();
             let Some(connection) = self.connections.get_mut(&key).filter(|it| !it.is_catching_up()) else { break };
-            let Some(told) = cache.next_notification_for(key, &mut connection.lacks, until) else { return };
+            let Some(news) = cache.next_notification_for(key, &mut connection.lacks, until) else { return };
             self.catch_up_left -= 1;
-            self.notify_one(told);
+            self.notify_one(news);
         }
         let Shared { cache, .. } = &self.shared;
         if let Some(connection) = self.connections.get_mut(&key).filter(|it| it.lacks < cache.next_notice()) {
@@ -217,8 +216,8 @@ impl Gateway {
         true
     }
 
-    /// Lets a name hear of what came before an event on it: the event must not be seen by who may
-    /// no longer.
+    /// Has resets reach a name before a later event on it: whoever has lost access must not see the
+    /// event.
     pub(super) fn catch_up(&mut self, name: &str) {
         for reset in &mut self.resets {
             if reset.is_news_to(name) {
@@ -235,7 +234,7 @@ impl Gateway {
         }
     }
 
-    fn tell_what_waited(&mut self) -> bool {
+    fn apply_what_waited(&mut self) -> bool {
         if self.is_behind() {
             return false;
         }

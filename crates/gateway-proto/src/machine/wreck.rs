@@ -20,7 +20,7 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Wreck {
     connections: BTreeMap<ConnectionKey, Connection>,
-    /// The last one that was told that it is closed.
+    /// The last one that was notified that it is closed.
     closed: Option<ConnectionKey>,
     /// Those that were closed before the loss.
     closing: VecDeque<Connection>,

@@ -106,7 +106,7 @@ fn crowd(bench: &mut Bench) -> Vec<ConnectionKey> {
     bench.most_actions = 0;
     crowd
 }
-/// An event was once told to all of its subscribers in one go.
+/// An event was once delivered to all of its subscribers in one go.
 #[test]
 fn an_event_is_delivered_to_a_few_at_a_time_and_others_are_served_in_between() {
     let mut bench = Bench::new(Config::default());
@@ -115,12 +115,12 @@ fn an_event_is_delivered_to_a_few_at_a_time_and_others_are_served_in_between() {
     for n in 1..=3 {
         bench.event("a", "change", &format!(r#"{{"values":{{"n":{n}}}}}"#));
     }
-    assert!(bench.gateway.has_work(), "not all have been told");
+    assert!(bench.gateway.has_work(), "not all have it");
     bench.frame(other, r#"{"id":1,"method":"version"}"#);
     assert_eq!(bench.texts[&other].len(), 1, "others are served in between");
 
     // A client that gets the resource in between sees the effect of all events; a subscriber that
-    // sends a request in between is told of them before the answer.
+    // sends a request in between gets them before the answer.
     bench.frame(other, r#"{"id":2,"method":"get.a"}"#);
     while !bench.asked.is_empty() {
         let (tag, _) = bench.asked.pop_front().unwrap();
@@ -149,7 +149,7 @@ fn events_from_before_a_deletion_reach_every_subscriber() {
     bench.event("a", "change", r#"{"values":{"n":1}}"#);
     bench.event("a", "custom", "7");
     bench.event("a", "delete", "");
-    // A client that subscribes afterwards is told of none of them.
+    // A client that subscribes afterwards gets none of them.
     let other = bench.open(CROWD + 1);
     bench.frame(other, r#"{"id":1,"method":"subscribe.a"}"#);
     bench.settle(r#"{"result":{"model":{"n":5}}}"#);
@@ -163,7 +163,7 @@ fn events_from_before_a_deletion_reach_every_subscriber() {
     }
 }
 
-/// A subscriber that has not been told of the change yet must not see what a service has revoked.
+/// A subscriber that has not got the change yet must not see what a service has revoked.
 #[test]
 fn access_that_may_have_changed_is_asked_again_before_a_request_is_answered() {
     let mut bench = Bench::new(Config::default());
@@ -175,10 +175,10 @@ fn access_that_may_have_changed_is_asked_again_before_a_request_is_answered() {
     let text = bench.texts.get(&last);
     assert!(text.is_none(), "answered by the access from before: {text:?}");
 }
-/// The oldest notice was once told to all subscribers in one go.
+/// The oldest notice was once delivered to all subscribers in one go.
 #[test]
 fn with_too_many_undelivered_notices_the_gateway_says_that_it_is_behind() {
-    let mut bench = Bench::new(Config { max_untold_notices: 3, ..Config::default() });
+    let mut bench = Bench::new(Config { max_undelivered_notices: 3, ..Config::default() });
     let crowd = crowd(&mut bench);
     for n in 1..=4 {
         assert!(!bench.gateway.is_behind());

@@ -63,7 +63,7 @@ impl Connection {
             if it.is_visible() {
                 assert!(self.is_held(Hold::Visible, rid), "the client has let go of {rid}");
             }
-            assert_eq!(it.hears_events(), it.resource.is_some(), "{rid} and the cache");
+            assert_eq!(it.gets_events(), it.resource.is_some(), "{rid} and the cache");
             if !it.held.is_empty() {
                 let is_outdated = it.direct > 0 && it.is_outdated(self.epoch);
                 let is_busy = it.rechecking || is_outdated || it.delivering.is_some() || !it.is_visible();

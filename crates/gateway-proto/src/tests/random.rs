@@ -259,7 +259,7 @@ impl World {
 
     fn delete_or_create(&mut self, rid: &ResourceId) {
         if self.resources.remove(rid).is_some() {
-            self.tell(rid, "delete", b"");
+            self.notify(rid, "delete", b"");
         } else {
             self.create(number(rid.name()));
         }
@@ -289,12 +289,12 @@ impl World {
             }
         };
         if tell {
-            self.tell(rid, event, &payload);
+            self.notify(rid, event, &payload);
         }
     }
 
     /// Tells what happened to a resource: at once, or, of query resources, when it is asked.
-    fn tell(&mut self, rid: &ResourceId, event: &str, payload: &[u8]) {
+    fn notify(&mut self, rid: &ResourceId, event: &str, payload: &[u8]) {
         if is_query(rid) {
             let data: Option<serde_json::Value> = serde_json::from_slice(payload).ok();
             let subject = format!("q.{}.{}", rid.name(), self.answers.len());
