@@ -46,8 +46,9 @@ use crate::{
     origins::Origins,
     probing,
     reload::{self, Reloads, Secrets},
+    resending,
     reset::Resets,
-    retelling, secret,
+    secret,
     sessions::Sessions,
 };
 
@@ -182,7 +183,7 @@ impl App {
         background.open("disposing of sessions", |stop| expiry::run(Arc::clone(&sessions), stop));
         if is_shared {
             let peers = peers.clone();
-            background.open("missing instances", |stop| retelling::run(Arc::clone(&sessions), peers, stop));
+            background.open("missing instances", |stop| resending::run(Arc::clone(&sessions), peers, stop));
         }
         if user_source.announces() {
             let (announced, sessions) = (ChangeSpool::in_folder(&config.data), Arc::clone(&sessions));

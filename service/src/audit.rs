@@ -368,9 +368,9 @@ mod tests {
         audit.write(Timestamp(10_000), event("logged_in")).await;
         tokio::time::sleep(Duration::from_secs(2)).await;
         let seen = lines();
-        let (told, single): (Vec<_>, Vec<_>) = seen.iter().partition(|line| line.get("folded").is_some());
-        assert_eq!((told.len(), single.len()), (2, 101));
-        let failed = &told.iter().find(|line| line["event"] == "login_failed").unwrap();
+        let (reported, single): (Vec<_>, Vec<_>) = seen.iter().partition(|line| line.get("folded").is_some());
+        assert_eq!((reported.len(), single.len()), (2, 101));
+        let failed = &reported.iter().find(|line| line["event"] == "login_failed").unwrap();
         assert_eq!(failed["folded"]["count"], 9950);
         assert_eq!(
             (&failed["time"], &failed["folded"]["since"]),

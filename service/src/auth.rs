@@ -93,7 +93,7 @@ struct AuthContext {
     peers: Peers,
     /// The id of this instance, if several share the store.
     instance: Option<String>,
-    /// How the instances tell each other how logins have ended.
+    /// How the instances inform each other how logins have ended.
     outcomes: Option<Outcomes>,
     proxies: TrustedProxies,
 }
@@ -203,7 +203,7 @@ impl Auth {
         let mut next = Some(first);
         while let Some((Message { subject, reply, payload }, since)) = next {
             if let Some(outcomes) = self.cx.outcomes.as_ref().filter(|outcomes| outcomes.subject == subject) {
-                outcomes.hear(&payload, &self.cx.throttle);
+                outcomes.apply(&payload, &self.cx.throttle);
                 next = if self.batch.is_full() { None } else { self.requests.try_next_since() };
                 continue;
             }

@@ -104,7 +104,7 @@ mod tests {
     #[tokio::test]
     async fn events_are_as_the_contract_has_them_and_in_order() {
         let bus = Arc::new(LocalBus::new());
-        let mut told = bus.subscribe(&[">".to_owned()]).await.unwrap();
+        let mut published = bus.subscribe(&[">".to_owned()]).await.unwrap();
         let on = || ConnectionId::parse("c1").unwrap();
         let user = User { id: UserId::Number(3), name: "Jane Doe".to_owned(), role: "user".to_owned() };
         let token = Token { sid: SessionId([0; 16]), user_id: UserId::Number(3), role: "user".to_owned() };
@@ -132,7 +132,7 @@ mod tests {
                 r#"{"tids":["AAAAAAAAAAAAAAAAAAAAAA","AQEBAQEBAQEBAQEBAQEBAQ"],"subject":"auth.session.renew"}"#,
             ),
         ] {
-            let message = told.next().await.unwrap();
+            let message = published.next().await.unwrap();
             assert_eq!((message.subject.as_str(), &message.payload[..]), (subject, payload.as_bytes()));
         }
     }

@@ -92,16 +92,16 @@ mod tests {
         world.store.create(ending(1_000, Duration::from_secs(3600))).await.unwrap();
         let begin = Instant::now();
         let (running, stop) = started(&world);
-        let mut told = std::collections::HashMap::<_, Vec<_>>::new();
+        let mut published = std::collections::HashMap::<_, Vec<_>>::new();
         for _ in 0..1_200 {
-            let message = world.told.next().await.unwrap();
+            let message = world.published.next().await.unwrap();
             // Both subjects have the cid before the last part.
             let on = message.subject.rsplit('.').nth(1).unwrap().to_owned();
-            told.entry(on).or_default().push(message.subject.starts_with("event."));
+            published.entry(on).or_default().push(message.subject.starts_with("event."));
         }
         assert_eq!(begin.elapsed(), Duration::ZERO);
-        assert_eq!(told.len(), 600);
-        assert!(told.values().all(|events| *events == [true, false]), "the user, then the token");
+        assert_eq!(published.len(), 600);
+        assert!(published.values().all(|events| *events == [true, false]), "the user, then the token");
         stop.cancel();
         running.await.unwrap();
         assert_eq!(world.store.find_by_user(&UserId::Number(1)).await.unwrap(), [ending(1_000, Duration::ZERO).sid]);
@@ -117,10 +117,10 @@ mod tests {
         tokio::time::sleep(Duration::from_millis(10)).await;
         world.store.create(ending(2, Duration::from_secs(7))).await.unwrap();
         for (on, deadline) in [("c2", 7), ("c1", 100)] {
-            let message = world.told.next().await.unwrap();
+            let message = world.published.next().await.unwrap();
             assert_eq!(message.subject, format!("event.session.user.{on}.change"));
             assert_eq!(begin.elapsed(), Duration::from_secs(deadline));
-            assert_eq!(world.told.next().await.unwrap().subject, format!("conn.{on}.token"));
+            assert_eq!(world.published.next().await.unwrap().subject, format!("conn.{on}.token"));
         }
     }
 
@@ -134,8 +134,8 @@ mod tests {
             tokio::time::sleep(Duration::from_secs(100)).await;
             key = world.relogin("a", &key).await.unwrap().relogin_key;
         }
-        assert!(!world.told().contains("null"));
-        assert_eq!(world.told.next().await.unwrap().subject, "event.session.user.a.change");
+        assert!(!world.published().contains("null"));
+        assert_eq!(world.published.next().await.unwrap().subject, "event.session.user.a.change");
         // Not 500 s and 120 more: the session's absolute lifetime.
         assert_eq!(begin.elapsed(), Duration::from_secs(600));
     }
@@ -147,9 +147,9 @@ mod tests {
         world.bus.fails.store(true, SeqCst);
         let (_running, _stop) = started(&world);
         tokio::time::sleep(Duration::from_secs(60)).await;
-        assert_eq!(world.told(), "");
+        assert_eq!(world.published(), "");
         world.bus.fails.store(false, SeqCst);
-        assert_eq!(world.told.next().await.unwrap().subject, "event.session.user.c1.change");
+        assert_eq!(world.published.next().await.unwrap().subject, "event.session.user.c1.change");
         assert_eq!(world.user_on("c1").await, None);
     }
 }

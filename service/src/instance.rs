@@ -214,7 +214,7 @@ impl Claim {
     /// Tells the others that this instance answers now, so that they miss it from the first moment.
     pub async fn announce(&self) {
         if let Err(error) = self.bus.publish(&self.subject, self.words()).await {
-            debug!("cannot tell other instances that this one is ready: {}", Chain(&error));
+            debug!("cannot inform other instances that this one is ready: {}", Chain(&error));
         }
     }
 
@@ -339,7 +339,7 @@ impl Watcher {
     async fn leave(&self) {
         self.claim.state().me.ready = false;
         if let Err(error) = self.claim.bus.publish(&self.claim.subject, self.claim.words()).await {
-            debug!("cannot tell other instances that this one stops: {}", Chain(&error));
+            debug!("cannot inform other instances that this one stops: {}", Chain(&error));
         }
     }
 

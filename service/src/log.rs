@@ -163,13 +163,13 @@ mod tests {
         gate.open();
         drop(guard);
         let text = gate.text();
-        let (told, lines): (Vec<_>, Vec<_>) = text.lines().partition(|line| line.contains("were dropped"));
+        let (reported, lines): (Vec<_>, Vec<_>) = text.lines().partition(|line| line.contains("were dropped"));
         // One more may be with the writer, which may take it after lines were dropped.
         assert!((LINES..=LINES + 1).contains(&lines.len()), "{}", lines.len());
         let numbers: Vec<usize> = lines.iter().map(|line| line.parse().unwrap()).collect();
         assert!(numbers.is_sorted_by(|a, b| a < b), "{numbers:?}");
-        assert_eq!(told.len(), 1);
-        assert!(told[0].ends_with(&format!("lines={}", 2 * LINES - lines.len())), "{told:?}");
+        assert_eq!(reported.len(), 1);
+        assert!(reported[0].ends_with(&format!("lines={}", 2 * LINES - lines.len())), "{reported:?}");
     }
 
     #[test]

@@ -148,7 +148,7 @@ async fn say_ready(url: Option<String>) {
 fn run_housekeeping(repetitions: &Repetitions) {
     loop {
         thread::sleep(Duration::from_secs(1));
-        repetitions.tell();
+        repetitions.report();
         // A thread that has allocated nothing leaves nothing to clean up.
         let ending = thread::Builder::new().stack_size(64 * 1024).spawn(|| drop(black_box(Box::new(0_u64))));
         // If no thread is available now, one will be later.
@@ -285,8 +285,8 @@ fn is_hangup_ignored() -> bool {
 const TALKATIVE: [&str; 2] = ["async_nats", "tungstenite"];
 
 /// Logs to standard error with the filter `filter`, else `RUST_LOG`, else a default for operators.
-/// Repeated lines are counted: the counts are for [`Repetitions::tell`]. Waiting lines are written,
-/// if possible, when the guard is dropped.
+/// Repeated lines are counted: the counts are for [`Repetitions::report`]. Waiting lines are
+/// written, if possible, when the guard is dropped.
 fn log_to_stderr(filter: Option<&str>) -> anyhow::Result<(Repetitions, LogGuard)> {
     let from_env = env::var("RUST_LOG").ok().filter(|filter| !filter.is_empty());
     let filter = filter.or(from_env.as_deref()).unwrap_or("info");

@@ -77,11 +77,15 @@ mod tests {
             self.world.sessions.renew(&cid(on), self.sid).await.unwrap();
         }
 
-        /// What is told from now on until `pause` has passed; not what follows from relogins.
-        async fn told_for(&mut self, pause: Duration) -> String {
+        /// The events from now on until `pause` has passed; not what follows from relogins.
+        async fn published_for(&mut self, pause: Duration) -> String {
             tokio::time::sleep(pause).await;
-            let told = self.world.told();
-            told.lines().filter(|line| line.contains("null") || line.contains("probe")).collect::<Vec<_>>().join("\n")
+            let published = self.world.published();
+            published
+                .lines()
+                .filter(|line| line.contains("null") || line.contains("probe"))
+                .collect::<Vec<_>>()
+                .join("\n")
         }
 
         async fn connections(&self) -> String {
@@ -94,22 +98,22 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn few_connections_are_not_asked() {
         let mut probed = Probed::of(4).await;
-        assert_eq!(probed.told_for(ANSWER_DEADLINE * 2).await, "");
+        assert_eq!(probed.published_for(ANSWER_DEADLINE * 2).await, "");
         probed.relogin("c0").await;
-        assert_eq!(probed.told_for(ANSWER_DEADLINE * 2).await, "");
+        assert_eq!(probed.published_for(ANSWER_DEADLINE * 2).await, "");
     }
 
     #[tokio::test(start_paused = true)]
     async fn unresponsive_connections_are_detached_and_cleared() {
         let mut probed = Probed::of(5).await;
-        assert_eq!(probed.told_for(ANSWER_DEADLINE / 2).await, "probe of 1");
+        assert_eq!(probed.published_for(ANSWER_DEADLINE / 2).await, "probe of 1");
         for on in ["c0", "c3", "c4"] {
             probed.answer(on).await;
         }
-        assert_eq!(probed.told_for(ANSWER_DEADLINE / 2 - Duration::from_millis(1)).await, "");
+        assert_eq!(probed.published_for(ANSWER_DEADLINE / 2 - Duration::from_millis(1)).await, "");
         assert_eq!(probed.connections().await, "c0 c1 c2 c3 c4", "there is time yet");
-        let told = probed.told_for(Duration::from_millis(2)).await;
-        assert_eq!(told, "c1 user null\nc1 token null\nc2 user null\nc2 token null");
+        let published = probed.published_for(Duration::from_millis(2)).await;
+        assert_eq!(published, "c1 user null\nc1 token null\nc2 user null\nc2 token null");
         assert_eq!(probed.connections().await, "c0 c3 c4");
         probed.stop.cancel();
     }
@@ -118,11 +122,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn if_no_connection_answers_none_is_detached() {
         let mut probed = Probed::of(6).await;
-        assert_eq!(probed.told_for(ANSWER_DEADLINE * 2).await, "probe of 1");
+        assert_eq!(probed.published_for(ANSWER_DEADLINE * 2).await, "probe of 1");
         assert_eq!(probed.connections().await, "c0 c1 c2 c3 c4 c5");
         // It is asked again, for nothing was learned.
         probed.relogin("c5").await;
-        assert_eq!(probed.told_for(ANSWER_DEADLINE * 2).await, "probe of 1");
+        assert_eq!(probed.published_for(ANSWER_DEADLINE * 2).await, "probe of 1");
     }
 
     #[tokio::test(start_paused = true)]
@@ -133,10 +137,10 @@ mod tests {
         probed.relogin("c6").await;
         probed.answer("c4").await;
         probed.answer("c0").await;
-        let told = probed.told_for(ANSWER_DEADLINE * 2).await;
+        let published = probed.published_for(ANSWER_DEADLINE * 2).await;
         // Not c1 that has relogged in, and not c5 and c6 that were not there to be asked.
         let left = "c2 user null\nc2 token null\nc3 user null\nc3 token null";
-        assert_eq!(told, format!("probe of 1\n{left}"));
+        assert_eq!(published, format!("probe of 1\n{left}"));
         assert_eq!(probed.connections().await, "c0 c4 c5 c1 c6");
     }
 
@@ -144,18 +148,18 @@ mod tests {
     async fn the_renewal_of_a_token_without_its_session_clears_it() {
         let mut probed = Probed::of(1).await;
         let sessions = probed.world.sessions.clone();
-        probed.world.told();
+        probed.world.published();
         probed.answer("c0").await;
         probed.world.login("john", 2).await.unwrap();
-        probed.world.told();
+        probed.world.published();
         // Pruned, or its session over: cleared. On another session by now: that one has told it
         // what counts.
         sessions.renew(&cid("gone"), probed.sid).await.unwrap();
         sessions.renew(&cid("john"), probed.sid).await.unwrap();
-        assert_eq!(probed.world.told(), "gone user null\ngone token null");
+        assert_eq!(probed.world.published(), "gone user null\ngone token null");
         sessions.logout(cid("c0"), None, None).await.unwrap().unwrap();
-        probed.world.told();
+        probed.world.published();
         probed.answer("c0").await;
-        assert_eq!(probed.world.told(), "c0 user null\nc0 token null");
+        assert_eq!(probed.world.published(), "c0 user null\nc0 token null");
     }
 }

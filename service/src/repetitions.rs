@@ -43,7 +43,7 @@ const MESSAGE: usize = 200;
 
 impl Repetitions {
     /// Logs the counts that are due. Call it about once a second, outside of any line.
-    pub fn tell(&self) {
+    pub fn report(&self) {
         let now = Instant::now();
         let mut due = Vec::new();
         for line in self.lock().values_mut() {
@@ -112,7 +112,7 @@ mod tests {
     use super::*;
     use crate::trickle::{BURST, PAUSE};
 
-    /// Keeps what it is told.
+    /// Keeps what is written.
     #[derive(Clone, Default)]
     struct Lines(Arc<Mutex<Vec<String>>>);
 
@@ -142,17 +142,20 @@ mod tests {
             assert_eq!(said.iter().filter(|line| line.contains("wants to know")).count(), 1000);
             assert!(said.last().unwrap().contains("something else"));
 
-            repetitions.tell();
+            repetitions.report();
             assert!(lines.0.lock().unwrap().is_empty(), "not yet");
             for line in repetitions.lock().values_mut() {
                 line.trickle = Trickle::new(Instant::now().checked_sub(PAUSE * 2).unwrap());
                 let long_ago = Instant::now().checked_sub(PAUSE + Duration::from_millis(1)).unwrap();
                 while line.trickle.passes(long_ago) {}
             }
-            repetitions.tell();
-            let told = lines.0.lock().unwrap().clone();
-            let told = told.iter().find(|line| line.contains("a stranger did it")).unwrap();
-            assert!(told.starts_with("WARN") && told.contains("lines=1 ") && told.contains("more of: "), "{told}");
+            repetitions.report();
+            let reported = lines.0.lock().unwrap().clone();
+            let reported = reported.iter().find(|line| line.contains("a stranger did it")).unwrap();
+            assert!(
+                reported.starts_with("WARN") && reported.contains("lines=1 ") && reported.contains("more of: "),
+                "{reported}"
+            );
         });
     }
 }

@@ -61,7 +61,7 @@ impl Resets {
                     if let Err(error) = self.announce().await {
                         // If it was lost again in the meantime, the next change of the link leads
                         // here.
-                        warn!("cannot tell gateways to fetch their resources again: {}", Chain(&error));
+                        warn!("cannot make gateways fetch their resources again: {}", Chain(&error));
                     }
                 }
             }

@@ -120,7 +120,7 @@ pub enum SecretError {
         /// The bucket where they should be.
         bucket: String,
     },
-    /// The bucket with the secrets has another number of replicas than the service is told.
+    /// The bucket with the secrets has another number of replicas than the options say.
     #[error(
         "the JetStream bucket {bucket:?} with the secrets has {found} replicas and not {wanted}; change that by `nats \
          stream edit KV_{bucket} --replicas {wanted}`, or --replicas"

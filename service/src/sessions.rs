@@ -1,16 +1,17 @@
-//! Sessions, as requests see them: load → decide → compare-and-swap → tell gateways → answer, and
-//! again after a conflict. Must not know RES method names or passwords; the decisions are made in
+//! Sessions, as requests see them: load → decide → compare-and-swap → events → answer, and again
+//! after a conflict. Must not know RES method names or passwords; the decisions are made in
 //! [`relogin_session::decide`].
 //!
-//! **Order.** A write is durable before anybody is told of it, and all events of a decision are
-//! sent before its answer. Three things are told earlier. One lets a client know a theft from any
-//! other end: it is told before the end is stored ([`Effect::precedes_the_end`]). The others,
-//! because a crash in between must not leave a connection with a token that no session backs, out
-//! of reach of any later logout:
+//! **Order.** A write is durable before anybody is notified of it, and all events of a decision are
+//! sent before its answer. Three events are sent earlier. One lets a client distinguish a theft
+//! from any other end: it is sent before the end is stored ([`Effect::precedes_the_end`]). The
+//! others, because a crash in between must not leave a connection with a token that no session
+//! backs, out of reach of any later logout:
 //! - A connection that leaves a session is cleared before the write that forgets it. If that write
 //!   never happens, its client relogins, and all is as before.
 //! - A session that ends is first stored as ended ([`Record::ended`]), then its connections are
-//!   cleared, then it is removed. After a crash in between, [`crate::expiry`] tells the end again.
+//!   cleared, then it is removed. After a crash in between, [`crate::expiry`] announces the end
+//!   again.
 
 mod browser;
 mod cap;
@@ -53,7 +54,7 @@ use self::{
     liveness_probe::LivenessProbe,
     request::SessionRequest,
     serve::granted,
-    several::{Endings, ToldLately, Unconfirmed},
+    several::{Endings, RecentlyNotified, Unconfirmed},
 };
 use crate::{
     audit::{Audit, Event},
@@ -78,7 +79,7 @@ pub struct Sessions {
     outcomes: Arc<OutcomeCounts>,
     cap: Option<Cap>,
     endings: Endings,
-    told_lately: ToldLately,
+    recently_notified: RecentlyNotified,
     unconfirmed: Unconfirmed,
 }
 
@@ -94,7 +95,7 @@ pub enum SessionsError {
     /// The user directory failed.
     #[error(transparent)]
     Directory(#[from] DirectoryError),
-    /// Gateways could not be told.
+    /// Events could not be sent to gateways.
     #[error(transparent)]
     Bus(#[from] BusError),
     /// The system returned no random bits.
@@ -133,7 +134,7 @@ impl Sessions {
             outcomes: Arc::default(),
             cap: None,
             endings: Endings::default(),
-            told_lately: ToldLately::default(),
+            recently_notified: RecentlyNotified::default(),
             unconfirmed: Unconfirmed::default(),
         }
     }
@@ -174,8 +175,8 @@ impl Sessions {
         Self { began: clock.now(), clock, ..self }
     }
 
-    /// Whether a login on `connection`, whose token names the session `token`, is to be told that
-    /// somebody is logged in there, before anything else is checked.
+    /// Whether a login on `connection`, whose token names the session `token`, is to be refused
+    /// because somebody is logged in there, before anything else is checked.
     ///
     /// # Errors
     /// [`SessionsError`] on an internal error.
@@ -276,7 +277,7 @@ impl Sessions {
     }
 
     /// `connection`, whose token names the session `token`, exists. If it has no session, it is
-    /// told.
+    /// cleared.
     ///
     /// # Errors
     /// [`SessionsError`] on an internal error.
@@ -284,7 +285,7 @@ impl Sessions {
         let _turn = self.connection_locks.take([connection]).await;
         match self.on_connection(connection).await? {
             Some(live) if live.sid == token => self.liveness_probe.answered(token, connection),
-            // What that session tells the connection replaces its token.
+            // The events of that session replace its token.
             Some(_) => {}
             None => {
                 tracing::debug!(%connection, session = %token, "renewal of a token without its session");
@@ -305,8 +306,8 @@ impl Sessions {
         self.held_by(connection).await
     }
 
-    /// Locks `connection`: while this is held, nothing changes it and its gateways are told
-    /// nothing. So what is read and answered is not overtaken. Hold it until the answer is sent.
+    /// Locks `connection`: while this is held, nothing changes it and no events are sent to it. So
+    /// what is read and answered is not overtaken. Hold it until the answer is sent.
     pub async fn hold(&self, connection: &ConnectionId) -> ConnectionGuard<'_> {
         self.connection_locks.take([connection]).await
     }

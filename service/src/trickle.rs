@@ -68,18 +68,18 @@ mod tests {
     fn a_burst_passes_then_some_and_all_are_counted() {
         let start = Instant::now();
         let mut trickle = Trickle::new(start);
-        let (mut passed, mut told, mut summaries) = (0, 0, 0);
+        let (mut passed, mut reported, mut summaries) = (0, 0, 0);
         // A thousand a second, for a minute.
         for ms in 0..60_000 {
             let now = start + Duration::from_millis(ms);
             if trickle.due().is_some_and(|due| due <= now) {
-                told += trickle.take();
+                reported += trickle.take();
                 summaries += 1;
             }
             passed += u64::from(trickle.passes(now));
         }
-        told += trickle.take();
-        assert_eq!(passed + told, 60_000);
+        reported += trickle.take();
+        assert_eq!(passed + reported, 60_000);
         assert!((165..=170).contains(&passed), "{passed}");
         assert!((58..=60).contains(&summaries), "{summaries}");
 

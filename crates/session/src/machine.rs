@@ -113,8 +113,8 @@ pub enum Command {
         /// The session that the connection's token names.
         token: Option<SessionId>,
     },
-    /// `connection` is about to hold another session: let go of this one. The connection is told
-    /// nothing, since what the other session tells it takes the place of all this one did.
+    /// `connection` is about to hold another session: let go of this one. The connection is not
+    /// notified, since the events of the other session take the place of all events of this one.
     Detach {
         /// The connection that leaves.
         connection: ConnectionId,
@@ -165,7 +165,7 @@ pub struct NewCookie {
 pub struct Decision {
     /// What the store is to do, under the revision that the record was loaded with.
     pub write: Write,
-    /// What gateways are to be told, in this order, once the write is on disk.
+    /// Events for gateways, in this order, once the write is on disk.
     pub effects: Vec<Effect>,
     /// What follows.
     pub next: Next,
@@ -199,7 +199,7 @@ pub enum Write {
     Remove,
 }
 
-/// Something that gateways are told.
+/// An event for gateways.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// Token event: the connection's access token from now on (`None`: none), with the sid as token
@@ -273,11 +273,11 @@ outcomes! {
     StillAlive = "still_alive",
     /// The connection was taken off the session.
     Detached = "detached",
-    /// A session that nobody ever heard of was disposed of.
+    /// A session that no connection knew of was disposed of.
     Abandoned = "abandoned",
     /// Connections that kept unresponsive were taken off the session.
     Pruned = "pruned",
-    /// The session's connections were told what its user is like now.
+    /// The session's connections were sent what its user is like now.
     UserChanged = "user_changed",
     /// The session was ended from elsewhere.
     Revoked = "revoked",
@@ -323,7 +323,7 @@ impl Decision {
         }
     }
 
-    /// Nothing is written and nobody told.
+    /// Nothing is written and nobody notified.
     fn keep(reply: Reply, outcome: Outcome) -> Self {
         Self { write: Write::Keep, effects: Vec::new(), next: Next::Reply(reply), outcome }
     }
@@ -344,14 +344,14 @@ fn cleared(connection: &ConnectionId) -> [Effect; 2] {
     [Effect::SetUser(connection.clone(), None), Effect::SetToken(connection.clone(), None)]
 }
 
-/// What services are told of a connection on the session.
+/// The token of a connection on the session.
 fn token_of(record: &Record, user: &User) -> Token {
     Token { sid: record.sid, user_id: record.user_id.clone(), role: user.role.clone() }
 }
 
-/// What `connection` is told that holds the session `record` of `user`, or no session.
+/// The events that show `connection` the session `record` of `user`, or no session.
 #[must_use]
-pub fn told(connection: &ConnectionId, held: Option<(&Record, User)>) -> [Effect; 2] {
+pub fn events_for(connection: &ConnectionId, held: Option<(&Record, User)>) -> [Effect; 2] {
     match held {
         Some((record, user)) => set(connection, token_of(record, &user), user),
         None => cleared(connection),

@@ -118,8 +118,8 @@ impl Record {
         Some(User { id: self.user_id.clone(), name: name.clone(), role: role.clone() })
     }
 
-    /// The same session, over: what is stored while its end is being told. Of one that stays like
-    /// this for a crash, the end is told again as soon as its deadline is looked at.
+    /// The same session, over: what is stored while its end is being announced. If a crash leaves
+    /// it like this, the end is announced again as soon as its deadline is looked at.
     #[must_use]
     pub fn ended(&self) -> Self {
         Self { key_deadline: Timestamp(0), ..self.clone() }
@@ -146,8 +146,8 @@ impl Record {
     }
 
     /// True if the session is orphaned: the process that made or last used it ended before its
-    /// connection heard of it. It was not used since this process `began`, and the connection's
-    /// token names another session (`token`).
+    /// connection was notified of it. It was not used since this process `began`, and the
+    /// connection's token names another session (`token`).
     #[must_use]
     pub fn is_orphaned(&self, token: Option<SessionId>, began: Timestamp, now: Timestamp) -> bool {
         // What was last used in the future was used before the clock was set back.

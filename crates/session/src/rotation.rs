@@ -1,5 +1,5 @@
 //! The table of docs/protocol.md, section 2, as a function. Knows keys by their generation only,
-//! and neither writes nor tells.
+//! and neither writes nor notifies.
 
 use std::cmp::Ordering;
 

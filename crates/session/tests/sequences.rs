@@ -51,7 +51,7 @@ struct World {
     now: Timestamp,
     record: Option<Record>,
     keys: Vec<ReloginKey>,
-    told: HashMap<ConnectionId, (Option<Token>, Option<User>)>,
+    shown: HashMap<ConnectionId, (Option<Token>, Option<User>)>,
     sessions: u8,
     /// The connections that have had the newest key as the answer to the request that made it.
     had: Vec<ConnectionId>,
@@ -75,7 +75,7 @@ impl World {
             now: Timestamp(1_000),
             record: None,
             keys: Vec::new(),
-            told: HashMap::new(),
+            shown: HashMap::new(),
             sessions: 0,
             had: Vec::new(),
         }
@@ -86,7 +86,7 @@ impl World {
     }
 
     fn token(&self, on: &ConnectionId) -> Option<Token> {
-        self.told.get(on).and_then(|(token, _)| token.clone())
+        self.shown.get(on).and_then(|(token, _)| token.clone())
     }
 
     fn relogin(
@@ -176,13 +176,13 @@ impl World {
             Step::Detach { on } => {
                 if self.record.as_ref().is_some_and(|record| record.is_on(&cid(on))) {
                     // What another session tells it takes the place of all that this one did.
-                    self.told.remove(&cid(on));
+                    self.shown.remove(&cid(on));
                     self.apply(Command::Detach { connection: cid(on) });
                 }
             }
             Step::Abandon { on } => {
                 if self.record.as_ref().is_some_and(|record| record.is_on(&cid(on))) {
-                    self.told.remove(&cid(on));
+                    self.shown.remove(&cid(on));
                     self.apply(Command::Abandon { connection: cid(on) });
                 }
             }
@@ -218,8 +218,8 @@ impl World {
         let decision = decide(self.record.as_ref(), command, &self.rules, self.now);
         for effect in &decision.effects {
             match effect.clone() {
-                Effect::SetToken(on, token) => self.told.entry(on).or_default().0 = token,
-                Effect::SetUser(on, user) => self.told.entry(on).or_default().1 = user,
+                Effect::SetToken(on, token) => self.shown.entry(on).or_default().0 = token,
+                Effect::SetUser(on, user) => self.shown.entry(on).or_default().1 = user,
                 Effect::Rotated(on, generation) => {
                     // A retry tells of the newest again.
                     assert!(Some(generation) >= self.record.as_ref().map(|record| record.generation), "{on}");
@@ -290,8 +290,8 @@ impl World {
     /// What must hold at any time.
     fn holds(&self) {
         let Some(record) = &self.record else {
-            for (on, told) in &self.told {
-                assert_eq!(*told, (None, None), "{on} holds a session that is gone");
+            for (on, shown) in &self.shown {
+                assert_eq!(*shown, (None, None), "{on} holds a session that is gone");
             }
             return;
         };
@@ -300,10 +300,10 @@ impl World {
         let token = Token { sid: record.sid, user_id: UserId::Number(1), role: "user".to_owned() };
         for on in &record.connections {
             assert_eq!(record.connections.iter().filter(|other| *other == on).count(), 1);
-            assert_eq!(self.told.get(on), Some(&(Some(token.clone()), Some(user()))), "{on} was not told");
+            assert_eq!(self.shown.get(on), Some(&(Some(token.clone()), Some(user()))), "{on} was not shown");
         }
-        for (on, told) in self.told.iter().filter(|(on, _)| !record.is_on(on)) {
-            assert_eq!(*told, (None, None), "{on} left and was not told");
+        for (on, shown) in self.shown.iter().filter(|(on, _)| !record.is_on(on)) {
+            assert_eq!(*shown, (None, None), "{on} left and was not shown");
         }
     }
 }

@@ -17,7 +17,8 @@ use tracing::{error, info, warn};
 
 use crate::{UserChange, UserListener, external};
 
-/// The changes about which the service has not told the sessions yet, one line of JSON each.
+/// The announced changes that the service has not applied to its sessions yet, one line of JSON
+/// each.
 #[derive(Clone, Debug)]
 pub struct ChangeSpool {
     path: PathBuf,
@@ -44,25 +45,25 @@ impl ChangeSpool {
         folder.sync_all()
     }
 
-    /// Looks once a second for changes, and tells `listener` of them, each until that has
-    /// succeeded. What is not told by the end of the process is told by the next one. Returns only
-    /// if reading panics.
+    /// Looks once a second for changes, and has `listener` apply them, each until that has
+    /// succeeded. What is not applied by the end of the process is applied by the next one. Returns
+    /// only if reading panics.
     pub async fn follow(self, listener: Arc<dyn UserListener>) {
         let mut has_complained = false;
         let mut tick = tokio::time::interval(Duration::from_secs(1));
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tick.tick().await;
-            let told = match self.clone().blocking(|file| file.read()).await {
+            let done = match self.clone().blocking(|file| file.read()).await {
                 Ok(Ok(None)) => continue,
-                Ok(Ok(Some(text))) => match tell(&text, listener.as_ref()).await {
+                Ok(Ok(Some(text))) => match apply(&text, listener.as_ref()).await {
                     0 => continue,
-                    told => self.clone().blocking(move |file| file.remove(told)).await,
+                    bytes => self.clone().blocking(move |file| file.remove(bytes)).await,
                 },
                 Ok(Err(error)) => Ok(Err(error)),
                 Err(panic) => Err(panic),
             };
-            match told {
+            match done {
                 Ok(Ok(())) => has_complained = false,
                 Ok(Err(error)) => {
                     if !has_complained {
@@ -95,10 +96,10 @@ impl ChangeSpool {
     }
 
     /// Removes this many bytes from the beginning; what was appended in the meantime stays.
-    fn remove(&self, told: usize) -> io::Result<()> {
+    fn remove(&self, bytes: usize) -> io::Result<()> {
         let folder = disk::lock_folder(&self.path)?;
         let text = fs::read(&self.path)?;
-        match text.get(told..) {
+        match text.get(bytes..) {
             Some(rest) if !rest.is_empty() => disk::replace(&self.path, rest),
             _ => {
                 fs::remove_file(&self.path)?;
@@ -108,10 +109,9 @@ impl ChangeSpool {
     }
 }
 
-/// Tells of the changes in `text`, up to the first one that cannot be told now. Returns how many
-/// bytes are done.
-async fn tell(text: &[u8], listener: &dyn UserListener) -> usize {
-    let mut told = 0;
+/// Applies the changes in `text`, up to the first one that fails. Returns how many bytes are done.
+async fn apply(text: &[u8], listener: &dyn UserListener) -> usize {
+    let mut done = 0;
     // A line without an end was cut off by a crash of its writer, which has not reported success.
     for line in text.split_inclusive(|byte| *byte == b'\n') {
         match external::read_change(line) {
@@ -124,9 +124,9 @@ async fn tell(text: &[u8], listener: &dyn UserListener) -> usize {
             }
             None => warn!("ignored a malformed line in the announced changes of users"),
         }
-        told += line.len();
+        done += line.len();
     }
-    told
+    done
 }
 
 #[cfg(test)]
@@ -137,7 +137,7 @@ mod tests {
 
     use super::*;
 
-    /// Fails as often as it is told to, and says what it was told.
+    /// Fails as often as it is to, and passes on what it is notified of.
     struct Listener {
         failures: Mutex<u32>,
         told: mpsc::UnboundedSender<UserChange>,
@@ -180,7 +180,7 @@ mod tests {
                 tokio::task::yield_now().await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(20), is_gone).await.expect("nothing is left to be told");
+        tokio::time::timeout(Duration::from_secs(20), is_gone).await.expect("nothing is left to be applied");
         following.abort();
         assert!(heard.try_recv().is_err(), "each once");
     }
@@ -193,12 +193,12 @@ mod tests {
         let (told, mut heard) = mpsc::unbounded_channel();
         let listener = Listener { failures: Mutex::new(0), told };
         let text = announced.read().unwrap().unwrap();
-        let done = tell(&text, &listener).await;
+        let done = apply(&text, &listener).await;
         assert_eq!(done, text.len());
         announced.add(&change(3)).unwrap();
         announced.remove(done).unwrap();
         assert_eq!(heard.recv().await.unwrap(), change(1));
-        assert_eq!(tell(&announced.read().unwrap().unwrap(), &listener).await, "{\"id\":3}\n".len());
+        assert_eq!(apply(&announced.read().unwrap().unwrap(), &listener).await, "{\"id\":3}\n".len());
         assert_eq!(heard.recv().await.unwrap(), change(3));
         assert!(heard.try_recv().is_err());
     }

@@ -167,7 +167,7 @@ impl Follower {
             }
             news.agree(watch.digest.as_deref().filter(|_| has_list), now);
             watch.is_disputed = news.is_disputed();
-            news.tell(listener.as_ref()).await;
+            news.notify(listener.as_ref()).await;
         }
     }
 }
@@ -202,7 +202,7 @@ struct Settled {
     users: Users,
     /// Others whose removal is not certain: they keep their sessions.
     kept: HashMap<UserId, User>,
-    /// What sessions must be told.
+    /// What sessions must be notified of.
     known: LastSeenUsers,
     /// True if the file has changed since the last look.
     is_changed: bool,

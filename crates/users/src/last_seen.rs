@@ -1,6 +1,6 @@
-//! The last seen users: what was known of the users of a list when their sessions were last told.
-//! It is kept over a restart, so that nobody who was removed, disabled or given another password in
-//! the meantime keeps their sessions. Must not depend on sessions or RES.
+//! The last seen users: what was known of the users of a list when their sessions were last
+//! notified. It is kept over a restart, so that nobody who was removed, disabled or given another
+//! password in the meantime keeps their sessions. Must not depend on sessions or RES.
 
 use std::{collections::HashMap, fs, io, path::Path};
 

@@ -98,12 +98,12 @@ pub struct UserChange {
     pub keep: Option<SessionId>,
 }
 
-/// Is told about changes of users.
+/// Is notified of changes of users.
 #[async_trait]
 pub trait UserListener: Send + Sync {
     /// Applies the change. Repeating it does no harm.
     ///
     /// # Errors
-    /// What failed; the change should be told again then.
+    /// What failed; the change should be repeated then.
     async fn user_changed(&self, change: &UserChange) -> Result<(), Box<dyn std::error::Error + Send + Sync>>;
 }

@@ -80,7 +80,7 @@ pub(super) async fn login(cx: &AuthContext, payload: &[u8], reply: &str) -> Resu
     }
     if let Some(outcomes) = &cx.outcomes {
         let is_right = matches!(verdict, PasswordCheck::Right(_));
-        outcomes.tell(cx.bus.as_ref(), &username, place, is_right).await;
+        outcomes.announce(cx.bus.as_ref(), &username, place, is_right).await;
     }
     drop(turn);
     let user = match verdict {
@@ -120,8 +120,8 @@ async fn turn(cx: &AuthContext, party: Party, reply: &str) -> Option<Turn> {
 /// Checks the password, and asks the gateway for more time if the check has to queue.
 async fn verify(cx: &AuthContext, credentials: Credentials<'_>, reply: &str) -> Result<PasswordCheck, Failure> {
     let queued = Notify::new();
-    let tell = || queued.notify_one();
-    let mut verifying = cx.users.verify(credentials, &tell);
+    let on_queued = || queued.notify_one();
+    let mut verifying = cx.users.verify(credentials, &on_queued);
     tokio::select! {
         biased;
         verdict = &mut verifying => return Ok(verdict?),

@@ -12,7 +12,7 @@ use tracing::debug;
 
 use super::throttle::{LoginPlace, Throttle};
 
-/// Where the instances of one name tell each other.
+/// Where the instances of one name inform each other.
 #[derive(Debug)]
 pub(super) struct Outcomes {
     pub(super) subject: String,
@@ -31,7 +31,7 @@ struct Outcome {
     is_right: bool,
 }
 
-/// The subject on which instances of `name` tell each other how logins have ended.
+/// The subject on which instances of `name` inform each other how logins have ended.
 pub(crate) fn subject(name: &str) -> String {
     format!("relogin.{name}.logins")
 }
@@ -42,7 +42,7 @@ impl Outcomes {
     }
 
     /// Tells the others.
-    pub(super) async fn tell(&self, bus: &dyn Bus, username: &str, place: LoginPlace<'_>, is_right: bool) {
+    pub(super) async fn announce(&self, bus: &dyn Bus, username: &str, place: LoginPlace<'_>, is_right: bool) {
         let LoginPlace { remote_addr, cookie, connection } = place;
         let outcome = Outcome {
             instance: self.instance.clone(),
@@ -54,12 +54,12 @@ impl Outcomes {
         };
         let payload = serde_json::to_vec(&outcome).expect("texts and numbers are written without fail");
         if let Err(error) = bus.publish(&self.subject, payload.into()).await {
-            debug!("cannot tell other instances how a login has ended: {}", Chain(&error));
+            debug!("cannot inform other instances how a login has ended: {}", Chain(&error));
         }
     }
 
-    /// Counts what another instance has told.
-    pub(super) fn hear(&self, payload: &[u8], throttle: &Throttle) {
+    /// Counts an outcome of another instance.
+    pub(super) fn apply(&self, payload: &[u8], throttle: &Throttle) {
         let Ok(outcome) = relogin_res::read::object::<Outcome>(payload) else { return };
         if outcome.instance != self.instance {
             let Outcome { username, connection, remote_addr, cookie, is_right, .. } = outcome;

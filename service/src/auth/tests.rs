@@ -638,7 +638,7 @@ async fn a_login_by_a_password_that_is_changed_meanwhile_does_not_outlive_it() {
     assert_eq!(login.next().await, r#"timeout:"15000""#, "the password was right when it was looked at");
     rig.password.send_replace("open");
     let change = UserChange { id: UserId::Number(3), is_password_new: true, keep: None };
-    rig.sessions.tell_user(&change).await.unwrap();
+    rig.sessions.apply_user_change(&change).await.unwrap();
     rig.gate.send_replace(true);
     assert_eq!(code(&login.answer().await), "session.wrongUsernamePassword");
     let user = rig.ask("get.session.user.c1", "{}").await;
@@ -649,7 +649,7 @@ async fn a_login_by_a_password_that_is_changed_meanwhile_does_not_outlive_it() {
     let params = json!({"username": "jane", "password": "open"});
     let mut login = rig.send("auth.session.login", request("c1", &params), &[]).await;
     login.next().await;
-    rig.sessions.tell_user(&UserChange { id: UserId::Number(4), ..change }).await.unwrap();
+    rig.sessions.apply_user_change(&UserChange { id: UserId::Number(4), ..change }).await.unwrap();
     rig.gate.send_replace(true);
     assert!(login.answer().await["result"].is_object());
 }
@@ -678,7 +678,7 @@ async fn what_happens_is_in_the_audit_trail_and_what_nobody_did_is_not() {
     auth("logout", "c1", json!(null)).await;
     auth("login", "c1", login("sesame")).await;
     let change = UserChange { id: UserId::Number(3), is_password_new: true, keep: None };
-    rig.sessions.tell_user(&change).await.unwrap();
+    rig.sessions.apply_user_change(&change).await.unwrap();
     for _ in 0..6 {
         auth("login", "c1", login("hunter2")).await;
     }

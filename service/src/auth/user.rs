@@ -28,7 +28,7 @@ pub(super) fn access(cid: &str, payload: &[u8]) -> Result<Response, Failure> {
     Ok(Response::result(&UserAccess { get: request.cid == cid }))
 }
 
-/// A connection whose user is being answered: until that is sent, this instance tells it nothing.
+/// A connection whose user is being answered: until that is sent, this instance sends it no events.
 pub(super) struct Hold<'a> {
     _guard: ConnectionGuard<'a>,
     connection: ConnectionId,

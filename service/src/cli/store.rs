@@ -52,22 +52,22 @@ pub fn run(data: &Path, command: StoreCommand, out: &mut impl Write) -> Result<u
     match command {
         StoreCommand::Check => {
             let report = repair::check(&folder).map_err(explain)?;
-            tell_check(&shown, &report, out).map_err(StoreCommandError::Output)?;
+            print_check(&shown, &report, out).map_err(StoreCommandError::Output)?;
             Ok(if report.is_sound() { 0 } else { DAMAGED })
         }
         StoreCommand::Repair { keep_unverified } => {
             let repaired = repair::repair(&folder, keep_unverified).map_err(explain)?;
-            tell_repair(&shown, &repaired, out).map_err(StoreCommandError::Output)?;
+            print_repair(&shown, &repaired, out).map_err(StoreCommandError::Output)?;
             Ok(if loses(&repaired.report) { DAMAGED } else { 0 })
         }
     }
 }
 
-fn tell_check(data: &str, report: &Report, out: &mut impl Write) -> io::Result<()> {
+fn print_check(data: &str, report: &Report, out: &mut impl Write) -> io::Result<()> {
     if report.is_sound() {
         return writeln!(out, "the session store in {data} is sound: sessions: {}", report.whole);
     }
-    tell(report, out)?;
+    print_report(report, out)?;
     writeln!(
         out,
         "intact sessions: {}, lost: {}; `relogin store repair --data {data}` keeps the intact ones",
@@ -84,11 +84,11 @@ fn tell_check(data: &str, report: &Report, out: &mut impl Write) -> io::Result<(
     Ok(())
 }
 
-fn tell_repair(data: &str, Repaired { report, aside }: &Repaired, out: &mut impl Write) -> io::Result<()> {
+fn print_repair(data: &str, Repaired { report, aside }: &Repaired, out: &mut impl Write) -> io::Result<()> {
     let Some(aside) = aside else {
         return writeln!(out, "the session store in {data} is sound and unchanged: sessions: {}", report.whole);
     };
-    tell(report, out)?;
+    print_report(report, out)?;
     if report.unverified > 0 {
         writeln!(out, "readable sessions that may have ended, not kept: {}", report.unverified)?;
     }
@@ -101,7 +101,7 @@ fn tell_repair(data: &str, Repaired { report, aside }: &Repaired, out: &mut impl
     )
 }
 
-fn tell(report: &Report, out: &mut impl Write) -> io::Result<()> {
+fn print_report(report: &Report, out: &mut impl Write) -> io::Result<()> {
     for error in &report.damage {
         writeln!(out, "{}", Chain(error))?;
     }

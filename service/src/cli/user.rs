@@ -52,7 +52,7 @@ pub enum UserError {
     /// There is no such folder.
     #[error("there is no data folder {}; name the service's data folder with --data", .0.display())]
     NoData(PathBuf),
-    /// The service could not be told.
+    /// The change could not be announced.
     #[error("cannot write into the data folder {}", .0.display())]
     Announce(PathBuf, #[source] io::Error),
     /// The list could not be written.
@@ -102,13 +102,13 @@ pub fn run(path: &Path, cost: Cost, command: UserEdit, out: &mut impl Write) -> 
 /// Tells the service with this data folder about a change of a user, and reports to `out`.
 ///
 /// # Errors
-/// [`UserError`] if it was not told.
+/// [`UserError`] if it was not announced.
 pub fn announce(data: &Path, change: &UserChange, out: &mut impl Write) -> Result<(), UserError> {
     ChangeSpool::in_folder(data).add(change).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => UserError::NoData(data.to_owned()),
         _ => UserError::Announce(data.to_owned(), error),
     })?;
-    say(out, format_args!("the service is told that user {} has changed", change.id))
+    say(out, format_args!("announced that user {} has changed", change.id))
 }
 
 fn explain(path: &Path, error: EditError) -> UserError {

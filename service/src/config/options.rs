@@ -32,8 +32,8 @@ pub struct Options {
     /// Address for the metrics of this process, at /metrics, in the OpenMetrics format [default:
     /// not served]
     ///
-    /// They tell no secrets, but how busy the server is: choose an address that only those can
-    /// reach who may know it. The metrics are listed in docs/metrics.md.
+    /// They reveal no secrets, but they show how busy the server is: choose an address that only
+    /// your monitoring can reach. The metrics are listed in docs/metrics.md.
     #[arg(long, env = "RELOGIN_METRICS_LISTEN", value_name = "HOST:PORT", help_heading = "Addresses and bus")]
     pub metrics_listen: Option<String>,
     /// NATS servers through which gateways and services are reached [default: everything runs in
@@ -92,7 +92,7 @@ pub struct Options {
     /// [default: NAME.connect, if there are cookies or issuers]
     #[arg(long, env = "RELOGIN_WS_HEADER_AUTH", value_name = "METHOD", help_heading = "Gateway")]
     pub ws_header_auth: Option<String>,
-    /// Compress messages between the embedded gateway and clients that can do so, as browsers
+    /// Compress messages between the embedded gateway and clients that support it, as browsers do
     ///
     /// By permessage-deflate (RFC 7692): messages of 1 KiB and more, each by itself, except for
     /// answers to auth requests. docs/gateway.md says what it costs, and what an observer learns.

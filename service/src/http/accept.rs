@@ -90,7 +90,7 @@ impl Acceptor {
         }
         let Ok(permit) = Arc::clone(&self.refusals).try_acquire_owned() else { return };
         tokio::spawn(async move {
-            timeout(REFUSAL_DEADLINE, tell(stream)).await.ok();
+            timeout(REFUSAL_DEADLINE, send_refusal(stream)).await.ok();
             drop(permit);
         });
     }
@@ -98,7 +98,7 @@ impl Acceptor {
 
 /// Reads to the end before the socket is closed: unread data would cause a reset, which discards
 /// the response.
-async fn tell(mut stream: TcpStream) -> io::Result<()> {
+async fn send_refusal(mut stream: TcpStream) -> io::Result<()> {
     use tokio::io::AsyncWriteExt;
     stream.write_all(REFUSAL).await?;
     stream.shutdown().await?;

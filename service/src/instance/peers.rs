@@ -55,7 +55,7 @@ impl Peers {
         met.other.is_some() && !met.is_senior
     }
 
-    /// How many instances with the same store have gone without a word; changes with each.
+    /// How many instances with the same store have vanished; changes with each.
     #[must_use]
     pub fn missed(&self) -> watch::Receiver<u64> {
         self.0.missed.subscribe()
@@ -110,7 +110,7 @@ impl Peers {
         let gone: Vec<_> = met.belonging.extract_if(|_, other| other.heard.elapsed() > GONE).collect();
         drop(met);
         for (other, _) in gone {
-            info!(other, "an instance with the same sessions is gone without a word");
+            info!(other, "an instance with the same sessions has vanished");
             self.0.missed.send_modify(|missed| *missed += 1);
         }
     }

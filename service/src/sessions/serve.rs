@@ -187,10 +187,10 @@ impl Sessions {
         }
     }
 
-    /// Writes and tells what was decided. False if somebody else was faster: then nothing was
-    /// written.
+    /// Writes what was decided, and publishes its events. False if somebody else was faster: then
+    /// nothing was written.
     async fn carry_out(&self, found: &Found<'_>, decision: &Decision, now: Timestamp) -> Result<bool, SessionsError> {
-        match self.write_and_tell(found.changed(decision), decision, now).await {
+        match self.write_and_publish(found.changed(decision), decision, now).await {
             Ok(()) => Ok(true),
             // What took the connection meanwhile is seen the next time round.
             Err(SessionsError::Store(StoreError::Conflict | StoreError::ConnectionTaken(_))) => Ok(false),
@@ -199,7 +199,7 @@ impl Sessions {
     }
 
     /// In the order that the header says.
-    async fn write_and_tell(
+    async fn write_and_publish(
         &self,
         stored: Option<&Stored>,
         decision: &Decision,
@@ -221,15 +221,15 @@ impl Sessions {
                 let (before, after) = effects.iter().partition::<Vec<_>, _>(|effect| effect.precedes_the_end());
                 self.events.publish(before).await?;
                 let mut revision = stored.revision;
-                // In a shared store this is also what says which process tells the end.
+                // In a shared store this is also what says which process announces the end.
                 if self.store.is_shared() || !stored.record.is_expired(now) {
                     revision = self.store.replace(stored.record.ended(), revision).await?;
                 }
                 self.events.publish(after).await?;
                 match self.store.remove(stored.record.sid, revision).await {
                     Ok(()) | Err(StoreError::Conflict) => {}
-                    // The session is over and everybody told: what is left of it is taken away as
-                    // overdue.
+                    // The session is over and everybody notified: what is left of it is taken away
+                    // as overdue.
                     Err(error) if revision != stored.revision => {
                         tracing::warn!(session = %stored.record.sid, "cannot remove an ended session yet: {}", Chain(&error));
                     }
@@ -260,7 +260,7 @@ impl Found<'_> {
     }
 }
 
-/// The connections that a request may tell something.
+/// The connections that a request may send events to.
 fn concerned<'a>(request: &'a SessionRequest, stored: Option<&'a Stored>) -> impl Iterator<Item = &'a ConnectionId> {
     request.connection().into_iter().chain(stored.into_iter().flat_map(|stored| &stored.record.connections))
 }

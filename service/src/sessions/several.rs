@@ -2,19 +2,19 @@
 //! processes there are.
 //!
 //! - **No verdict on a stale read.** What is not proven by a write is decided after a read barrier.
-//! - **The last word is the store's.** Events of two processes may cross. So whoever has told a
-//!   connection something looks again, after a read barrier, at what the store says of it, and
-//!   tells that if it is something else, before the answer. The barrier travels behind the events,
-//!   on the same connection to NATS. What could not be looked at, because the store did not answer,
-//!   and connections that were shown a user only, as in each refresh, are looked at a moment later,
+//! - **The last word is the store's.** Events of two processes may cross. So whoever has sent a
+//!   connection its session checks, after a read barrier, what the store says of it, and sends that
+//!   if it is something else, before the answer. The barrier travels behind the events, on the same
+//!   connection to NATS. What could not be checked, because the store did not answer, and
+//!   connections that were shown a user only, as in each refresh, are checked a moment later,
 //!   together.
 //! - **A connection on two sessions** is found by both processes that put it there. It stays on the
 //!   one that was written last. A login that loses it in this way was not answered, and leaves no
 //!   session behind.
-//! - **What a process that crashed has told late** is corrected by the others: each knows which
-//!   connections it has told something lately. Two that cross have told the same connection.
-//! - **One process tells an end.** Whose write marks the session as ended does; the others leave it
-//!   to that one, and look again after a while, in case it crashed in between.
+//! - **Late events of a process that crashed** are corrected by the others: each knows which
+//!   connections it has notified lately. Two that cross have notified the same connection.
+//! - **One process announces an end:** the one whose write marks the session as ended. The others
+//!   leave it to that one, and look again after a while, in case it crashed in between.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -25,8 +25,8 @@ use std::{
 use relogin_session::{
     Command, ConnectionId, Decision, Effect, Next, Record, SessionId, Write,
     machine::{
-        several::{apart, shown_only, told_last},
-        told,
+        events_for,
+        several::{apart, last_tokens, shown_only},
     },
 };
 use relogin_store::{Revision, StoreError, Stored};
@@ -34,19 +34,19 @@ use tokio::{sync::Notify, time::Instant};
 
 use super::{Sessions, SessionsError, request::SessionRequest};
 
-/// How long the process that has marked a session as ended may take to tell its connections and to
-/// remove it, before others do.
+/// How long the process that has marked a session as ended may take to notify its connections and
+/// to remove it, before others do.
 pub(crate) const ENDING: Duration = Duration::from_secs(10);
 
-/// For how long the connections that were told something are known, and how many at most. Longer
-/// than it takes until an instance that is gone is missed.
+/// For how long notified connections are remembered, and how many at most. Longer than it takes
+/// until others notice that an instance has vanished.
 const LATELY: Duration = Duration::from_secs(60);
-pub(super) const TOLD_AT_MOST: usize = 65_536;
+pub(super) const MAX_NOTIFIED: usize = 65_536;
 
-/// How many connections are told again at once.
-const AGAIN_AT_ONCE: usize = 128;
+/// How many connections get their events again at once.
+const RESENDS_AT_ONCE: usize = 128;
 
-/// How often what was told is corrected. Each time, another process has changed it meanwhile.
+/// How often connections are corrected. Each time, another process has changed something meanwhile.
 const CORRECTIONS: usize = 16;
 
 /// Sessions that others have marked as ended, and since when this process knows it.
@@ -54,8 +54,8 @@ const CORRECTIONS: usize = 16;
 pub(super) struct Endings(Mutex<HashMap<SessionId, (Revision, Instant)>>);
 
 impl Endings {
-    /// True if another process is expected to tell the end of this session.
-    fn is_told_by_another(&self, stored: &Stored) -> bool {
+    /// True if another process is expected to announce the end of this session.
+    fn is_published_by_another(&self, stored: &Stored) -> bool {
         let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         let (revision, since) = seen.entry(stored.record.sid).or_insert((stored.revision, now));
@@ -72,39 +72,39 @@ impl Endings {
     }
 }
 
-/// The connections that this process has told something lately, oldest first.
+/// The connections that this process has notified lately, oldest first.
 #[derive(Debug, Default)]
-pub(super) struct ToldLately(Mutex<VecDeque<(Instant, ConnectionId)>>);
+pub(super) struct RecentlyNotified(Mutex<VecDeque<(Instant, ConnectionId)>>);
 
-impl ToldLately {
+impl RecentlyNotified {
     fn add<'a>(&self, connections: impl Iterator<Item = &'a ConnectionId>) {
-        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
-        told.extend(connections.map(|connection| (now, connection.clone())));
-        let surplus = told.len().saturating_sub(TOLD_AT_MOST);
-        let old = told.iter().take_while(|(since, _)| now.duration_since(*since) > LATELY).count();
-        told.drain(..surplus.max(old));
+        sent.extend(connections.map(|connection| (now, connection.clone())));
+        let surplus = sent.len().saturating_sub(MAX_NOTIFIED);
+        let old = sent.iter().take_while(|(since, _)| now.duration_since(*since) > LATELY).count();
+        sent.drain(..surplus.max(old));
     }
 
     fn connections(&self) -> HashSet<ConnectionId> {
-        let told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        told.iter().filter(|(since, _)| since.elapsed() <= LATELY).map(|(_, connection)| connection.clone()).collect()
+        let sent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        sent.iter().filter(|(since, _)| since.elapsed() <= LATELY).map(|(_, connection)| connection.clone()).collect()
     }
 }
 
-/// The connections that were told something and not looked at again yet, and the session that each
+/// The connections that were sent something that was not checked yet, and the session that each
 /// knows.
 #[derive(Debug, Default)]
 pub(super) struct Unconfirmed {
-    told: Mutex<HashMap<ConnectionId, Option<SessionId>>>,
+    sent: Mutex<HashMap<ConnectionId, Option<SessionId>>>,
     added: Notify,
 }
 
 impl Unconfirmed {
-    pub(super) fn add(&self, told: impl IntoIterator<Item = (ConnectionId, Option<SessionId>)>) {
+    pub(super) fn add(&self, sent: impl IntoIterator<Item = (ConnectionId, Option<SessionId>)>) {
         let mut unconfirmed = self.lock();
-        for (connection, session) in told {
-            if unconfirmed.len() < TOLD_AT_MOST {
+        for (connection, session) in sent {
+            if unconfirmed.len() < MAX_NOTIFIED {
                 unconfirmed.insert(connection, session);
             }
         }
@@ -121,7 +121,7 @@ impl Unconfirmed {
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, HashMap<ConnectionId, Option<SessionId>>> {
-        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+        self.sent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -150,7 +150,7 @@ impl Sessions {
         let is_ours_alone = matches!(request, SessionRequest::OnSession(..) | SessionRequest::UserChanged { .. });
         self.store.is_shared()
             && is_ours_alone
-            && stored.is_some_and(|stored| stored.record.is_ending() && self.endings.is_told_by_another(stored))
+            && stored.is_some_and(|stored| stored.record.is_ending() && self.endings.is_published_by_another(stored))
     }
 
     /// What is next after another process was faster: a new decision, unless that process has ended
@@ -174,7 +174,8 @@ impl Sessions {
         let mut ours = Vec::with_capacity(sids.len());
         for sid in sids {
             let stored = self.store.load(sid).await?;
-            let is_expected = |stored: &Stored| stored.record.is_ending() && self.endings.is_told_by_another(stored);
+            let is_expected =
+                |stored: &Stored| stored.record.is_ending() && self.endings.is_published_by_another(stored);
             if !stored.is_some_and(|stored| is_expected(&stored)) {
                 ours.push(sid);
             }
@@ -182,9 +183,9 @@ impl Sessions {
         Ok(ours)
     }
 
-    /// Makes sure that connections know what the store says by now, after they were told `effects`,
-    /// of `session` if that goes on. Their guard must be held. Returns those that are on several
-    /// sessions, or on another one.
+    /// Makes sure that connections know what the store says by now, after they were sent `effects`,
+    /// of `session` if that is still alive. Their guard must be held. Returns those that are on
+    /// several sessions, or on another one.
     pub(super) async fn confirm(
         &self,
         effects: &[Effect],
@@ -197,49 +198,49 @@ impl Sessions {
             // A barrier for each refresh would be a second write.
             self.unconfirmed.add(shown_only(effects).map(|connection| (connection.clone(), Some(session))));
         }
-        let told_last: HashMap<_, _> = told_last(effects).collect();
-        if told_last.is_empty() {
+        let last_tokens: HashMap<_, _> = last_tokens(effects).collect();
+        if last_tokens.is_empty() {
             return Ok(Vec::new());
         }
-        let connections: Vec<_> = told_last.keys().copied().collect();
-        self.told_lately.add(connections.iter().copied());
-        self.correct(told_last).await?;
+        let connections: Vec<_> = last_tokens.keys().copied().collect();
+        self.recently_notified.add(connections.iter().copied());
+        self.correct(last_tokens).await?;
         self.apart(effects, connections).await
     }
 
-    /// Another process is gone without a word, and may have told something late that it can no
-    /// longer correct: tells the connections that this process has told something lately what the
-    /// store says of them. Returns how many they were.
+    /// Another process has vanished, and may have sent something late that it can no longer
+    /// correct: sends the connections that this process has notified lately what the store says of
+    /// them. Returns how many they were.
     ///
     /// # Errors
     /// [`SessionsError`] on an internal error.
-    pub(crate) async fn tell_again(&self) -> Result<usize, SessionsError> {
-        let connections: Vec<_> = self.told_lately.connections().into_iter().collect();
-        for some in connections.chunks(AGAIN_AT_ONCE) {
+    pub(crate) async fn resend(&self) -> Result<usize, SessionsError> {
+        let connections: Vec<_> = self.recently_notified.connections().into_iter().collect();
+        for some in connections.chunks(RESENDS_AT_ONCE) {
             let _guard = self.connection_locks.take(some).await;
             self.store.read_barrier().await?;
-            let mut told_last = HashMap::new();
+            let mut last_tokens = HashMap::new();
             for connection in some {
-                told_last.insert(connection, self.tell(connection).await?);
+                last_tokens.insert(connection, self.send_state(connection).await?);
             }
-            self.correct(told_last).await?;
+            self.correct(last_tokens).await?;
         }
         Ok(connections.len())
     }
 
-    /// Tells `connection` what the replica has of it, and returns its session.
-    async fn tell(&self, connection: &ConnectionId) -> Result<Option<SessionId>, SessionsError> {
+    /// Sends `connection` what the replica says of it, and returns its session.
+    async fn send_state(&self, connection: &ConnectionId) -> Result<Option<SessionId>, SessionsError> {
         let held = self.held_by(connection).await?;
         let user = match &held {
             Some(record) => self.find_user(record).await?,
             None => None,
         };
-        self.events.publish(&told(connection, held.as_ref().zip(user))).await?;
+        self.events.publish(&events_for(connection, held.as_ref().zip(user))).await?;
         Ok(held.map(|record| record.sid))
     }
 
-    /// Tells `connection`, which is held and has been answered the user of `session`, whose user it
-    /// has if another process has told it of another session meanwhile.
+    /// Corrects `connection`, which is locked and got the user of `session` as an answer, if
+    /// another process has put it on another session meanwhile.
     ///
     /// # Errors
     /// [`SessionsError`] on an internal error.
@@ -251,40 +252,41 @@ impl Sessions {
         if self.store.is_shared() { self.correct([(connection, session)].into()).await } else { Ok(()) }
     }
 
-    /// Resolves when there are connections to be looked at, even if nobody was waiting. For one
-    /// task. Cancel safe.
+    /// Resolves when there are connections to be checked, even if nobody was waiting. For one task.
+    /// Cancel safe.
     pub(crate) async fn confirm_wanted(&self) {
         while self.unconfirmed.lock().is_empty() {
             self.unconfirmed.added.notified().await;
         }
     }
 
-    /// Looks at the connections that were told something and not looked at since.
+    /// Checks the connections that were sent something and not checked since.
     ///
     /// # Errors
-    /// [`SessionsError`] on an internal error. What was not looked at is wanted again.
+    /// [`SessionsError`] on an internal error. What was not checked is wanted again.
     pub(crate) async fn confirm_late(&self) -> Result<(), SessionsError> {
         let connections: Vec<_> = self.unconfirmed.lock().keys().cloned().collect();
-        for some in connections.chunks(AGAIN_AT_ONCE) {
+        for some in connections.chunks(RESENDS_AT_ONCE) {
             let _guard = self.connection_locks.take(some).await;
-            // Without those that were told something else meanwhile.
-            let told = {
+            // Without those that were sent something else meanwhile.
+            let sent = {
                 let mut unconfirmed = self.unconfirmed.lock();
                 some.iter().filter_map(|connection| Some((connection, unconfirmed.remove(connection)?))).collect()
             };
-            self.correct(told).await?;
+            self.correct(sent).await?;
         }
         Ok(())
     }
 
-    /// Tells connections the session that the store has for them, unless they were `told_last` just
-    /// that; if the store does not answer, later. Their guard must be held.
-    async fn correct(&self, mut told_last: HashMap<&ConnectionId, Option<SessionId>>) -> Result<(), SessionsError> {
-        let corrected = self.try_to_correct(&mut told_last).await;
+    /// Sends connections the session that the store has for them, unless their `last_tokens` name
+    /// just that; if the store does not answer, later. Their guard must be held.
+    async fn correct(&self, mut last_tokens: HashMap<&ConnectionId, Option<SessionId>>) -> Result<(), SessionsError> {
+        let corrected = self.try_to_correct(&mut last_tokens).await;
         match corrected {
-            Ok(()) => self.unconfirmed.remove(told_last.into_keys()),
+            Ok(()) => self.unconfirmed.remove(last_tokens.into_keys()),
             Err(_) => {
-                self.unconfirmed.add(told_last.into_iter().map(|(connection, session)| (connection.clone(), session)));
+                self.unconfirmed
+                    .add(last_tokens.into_iter().map(|(connection, session)| (connection.clone(), session)));
             }
         }
         corrected
@@ -292,21 +294,21 @@ impl Sessions {
 
     async fn try_to_correct(
         &self,
-        told_last: &mut HashMap<&ConnectionId, Option<SessionId>>,
+        last_tokens: &mut HashMap<&ConnectionId, Option<SessionId>>,
     ) -> Result<(), SessionsError> {
         for _ in 0..CORRECTIONS {
             self.store.read_barrier().await?;
             let mut corrected = 0;
-            for (&connection, last) in &mut *told_last {
+            for (&connection, last) in &mut *last_tokens {
                 if self.held_by(connection).await?.map(|record| record.sid) != *last {
-                    *last = self.tell(connection).await?;
+                    *last = self.send_state(connection).await?;
                     corrected += 1;
                 }
             }
             if corrected == 0 {
                 return Ok(());
             }
-            tracing::debug!(connections = corrected, "another process was faster: connections are told again");
+            tracing::debug!(connections = corrected, "another process was faster: connections are corrected");
         }
         Err(SessionsError::Contended)
     }
@@ -345,7 +347,7 @@ impl Sessions {
         Ok(settled)
     }
 
-    /// Removes a session that was created a moment ago and that nobody was told of.
+    /// Removes a session that was created a moment ago and that no event has named.
     async fn withdraw(&self, sid: SessionId) -> Result<(), SessionsError> {
         while let Some(stored) = self.store.load(sid).await? {
             match self.store.remove(sid, stored.revision).await {

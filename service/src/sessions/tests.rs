@@ -39,7 +39,7 @@ pub(crate) struct World {
     pub(crate) bus: Arc<Frail>,
     users: Arc<Users>,
     clock: Arc<RuntimeClock>,
-    pub(crate) told: Subscription,
+    pub(crate) published: Subscription,
 }
 
 impl World {
@@ -69,12 +69,12 @@ impl World {
 
     async fn over(store: Arc<Rival>, users: Arc<Users>, clock: Arc<RuntimeClock>, keyring: Keyring) -> Self {
         let bus = Arc::new(Frail::default());
-        let told = bus.subscribe(&[">".to_owned()]).await.unwrap();
+        let published = bus.subscribe(&[">".to_owned()]).await.unwrap();
         let rules =
             Rules { policy: Policy { key_lifetime: 120_000, session_lifetime: 600_000, refresh: 60_000 }, keyring };
         let sessions =
             Sessions::new("session", rules, store.clone(), users.clone(), bus.clone()).with_clock(clock.clone());
-        Self { sessions: Arc::new(sessions), store, bus, users, clock, told }
+        Self { sessions: Arc::new(sessions), store, bus, users, clock, published }
     }
 
     pub(crate) async fn login(&self, on: &str, user: i64) -> Answer {
@@ -100,9 +100,9 @@ impl World {
         self.sessions.session_on(&cid(on)).await.unwrap().1.map(|user| user.name)
     }
 
-    /// What gateways were told since this was asked last.
-    pub(crate) fn told(&mut self) -> String {
-        told_to(&mut self.told)
+    /// The events since this was called last.
+    pub(crate) fn published(&mut self) -> String {
+        events_in(&mut self.published)
     }
 
     async fn sessions_of(&self, user: i64) -> usize {
@@ -110,11 +110,11 @@ impl World {
     }
 }
 
-/// What gateways were told since this was asked last: `connection kind name`, one a line.
-fn told_to(told: &mut Subscription) -> String {
+/// The events since this was called last: `connection kind name`, one a line.
+fn events_in(published: &mut Subscription) -> String {
     let mut lines = Vec::new();
     // Without tokio's budget, which would say after some messages that there are none.
-    while let Some(Some(message)) = tokio::task::unconstrained(told.next()).now_or_never() {
+    while let Some(Some(message)) = tokio::task::unconstrained(published.next()).now_or_never() {
         let payload: Value = serde_json::from_slice(&message.payload).unwrap();
         let parts: Vec<_> = message.subject.split('.').collect();
         lines.push(match parts[..] {
@@ -146,11 +146,11 @@ async fn a_login_sends_its_events_before_its_reply() {
     assert_eq!(world.user_on("a").await, None);
     let logged_in = world.login("a", 1).await.unwrap();
     assert_eq!((logged_in.generation, logged_in.expires_in, logged_in.refresh_in), (1, 120_000, 60_000));
-    assert_eq!(world.told(), "a token \"user\"\na user \"jane\"");
+    assert_eq!(world.published(), "a token \"user\"\na user \"jane\"");
     assert_eq!(world.user_on("a").await.as_deref(), Some("jane"));
 
     assert_eq!(world.login("a", 2).await, Err(Denied::AlreadyLoggedIn));
-    assert_eq!(world.told(), "");
+    assert_eq!(world.published(), "");
     assert_eq!(world.user_on("a").await.as_deref(), Some("jane"));
 }
 
@@ -158,32 +158,32 @@ async fn a_login_sends_its_events_before_its_reply() {
 async fn a_legacy_relogin_moves_the_session_and_a_used_key_ends_it() {
     let mut world = World::new().await;
     let first = world.login("a", 1).await.unwrap().relogin_key;
-    world.told();
+    world.published();
     let second = world.relogin("b", &first).await.unwrap();
     assert_eq!(second.generation, 2);
-    assert_eq!(world.told(), "a rotated 2\na user null\na token null\nb token \"user\"\nb user \"jane\"");
+    assert_eq!(world.published(), "a rotated 2\na user null\na token null\nb token \"user\"\nb user \"jane\"");
     assert_eq!((world.user_on("a").await, world.user_on("b").await.as_deref()), (None, Some("jane")));
 
     assert_eq!(world.relogin("a", &first).await, Err(Denied::InvalidReloginKey));
-    assert_eq!(world.told(), "b rotated 3\nb user null\nb token null");
+    assert_eq!(world.published(), "b rotated 3\nb user null\nb token null");
     assert_eq!(world.relogin("b", &second.relogin_key).await, Err(Denied::InvalidReloginKey));
-    assert_eq!((world.told(), world.sessions_of(1).await), (String::new(), 0));
+    assert_eq!((world.published(), world.sessions_of(1).await), (String::new(), 0));
 }
 
 #[tokio::test(start_paused = true)]
 async fn attempts_share_the_session_and_retry() {
     let mut world = World::new().await;
     let first = world.login("a", 1).await.unwrap().relogin_key;
-    world.told();
+    world.published();
     let second = world.attempt("b", &first, 1).await.unwrap();
-    assert_eq!(world.told(), "a rotated 2\nb token \"user\"\nb user \"jane\"");
+    assert_eq!(world.published(), "a rotated 2\nb token \"user\"\nb user \"jane\"");
     assert_eq!(world.attempt("c", &first, 1).await.unwrap(), second, "the reply was lost, and the connection");
-    assert_eq!(world.told(), "b user null\nb token null\na rotated 3\nc token \"user\"\nc user \"jane\"");
+    assert_eq!(world.published(), "b user null\nb token null\na rotated 3\nc token \"user\"\nc user \"jane\"");
     for (on, user) in [("a", Some("jane")), ("b", None), ("c", Some("jane"))] {
         assert_eq!(world.user_on(on).await.as_deref(), user, "{on}");
     }
     assert_eq!(world.attempt("d", &first, 2).await, Err(Denied::InvalidReloginKey));
-    assert_eq!(world.told().lines().count(), 6);
+    assert_eq!(world.published().lines().count(), 6);
 }
 
 /// A thief has copied storage while the key was in use: key and attempt.
@@ -194,10 +194,10 @@ async fn of_owner_and_thief_only_the_last_holds_the_session_and_then_nobody() {
     let second = world.attempt("owner", &first, 1).await.unwrap().relogin_key;
     assert_eq!(world.attempt("thief", &first, 1).await.unwrap().relogin_key, second);
     assert_eq!((world.user_on("owner").await, world.user_on("thief").await.as_deref()), (None, Some("jane")));
-    // The owner's browser hears that and uses what it has.
-    world.told();
+    // The owner's browser gets that and uses what it has.
+    world.published();
     let third = world.attempt("owner", &second, 2).await.unwrap().relogin_key;
-    assert_eq!(world.told(), "thief user null\nthief token null\nowner token \"user\"\nowner user \"jane\"");
+    assert_eq!(world.published(), "thief user null\nthief token null\nowner token \"user\"\nowner user \"jane\"");
     assert_eq!(world.attempt("thief", &second, 3).await, Err(Denied::InvalidReloginKey));
     assert_eq!(world.attempt("owner", &third, 4).await, Err(Denied::InvalidReloginKey));
     assert_eq!(world.sessions_of(1).await, 0);
@@ -209,9 +209,9 @@ async fn a_request_that_comes_late_ends_nothing() {
     let first = world.login("a", 1).await.unwrap().relogin_key;
     let second = world.attempt("a", &first, 1).await.unwrap().relogin_key;
     world.attempt("b", &second, 2).await.unwrap();
-    world.told();
+    world.published();
     assert_eq!(world.attempt("a", &first, 1).await, Err(Denied::InvalidReloginKey));
-    assert_eq!((world.told(), world.user_on("b").await.as_deref()), (String::new(), Some("jane")));
+    assert_eq!((world.published(), world.user_on("b").await.as_deref()), (String::new(), Some("jane")));
 }
 
 #[tokio::test(start_paused = true)]
@@ -221,34 +221,34 @@ async fn a_logout_that_comes_late_ends_no_later_session() {
     let sid = world.sessions.on_connection(&cid("a")).await.unwrap().unwrap().sid;
     world.sessions.logout(cid("a"), Some(sid), Some(sid)).await.unwrap().unwrap();
     world.login("a", 2).await.unwrap();
-    world.told();
+    world.published();
     world.sessions.logout(cid("a"), Some(sid), Some(sid)).await.unwrap().unwrap();
     assert_eq!(world.sessions.logout(cid("a"), Some(sid), None).await.unwrap(), Err(Denied::NotLoggedIn));
-    assert_eq!((world.told(), world.user_on("a").await.as_deref()), (String::new(), Some("john")));
+    assert_eq!((world.published(), world.user_on("a").await.as_deref()), (String::new(), Some("john")));
     // The connection has moved on to another session, and its gateway did not know that yet.
     let key = world.login("b", 1).await.unwrap().relogin_key;
     let sid = key.parse().unwrap().sid;
     let johns = world.sessions.on_connection(&cid("a")).await.unwrap().unwrap().sid;
     world.attempt("a", &key, 1).await.unwrap();
-    world.told();
+    world.published();
     world.sessions.logout(cid("a"), Some(johns), Some(johns)).await.unwrap().unwrap();
-    assert_eq!((world.told(), world.sessions_of(2).await), (String::new(), 0));
+    assert_eq!((world.published(), world.sessions_of(2).await), (String::new(), 0));
     assert_eq!(world.user_on("a").await.as_deref(), Some("jane"));
     // And nobody logs others out by their session's name.
     assert_eq!(world.sessions.logout(cid("stranger"), Some(sid), None).await.unwrap(), Err(Denied::NotLoggedIn));
-    assert_eq!((world.told(), world.sessions_of(1).await), (String::new(), 1));
+    assert_eq!((world.published(), world.sessions_of(1).await), (String::new(), 1));
 }
 
 #[tokio::test(start_paused = true)]
 async fn malformed_and_forged_keys_change_nothing() {
     let mut world = World::new().await;
     let logged_in = world.login("a", 1).await.unwrap();
-    world.told();
+    world.published();
     for text in ["", "constructor", &"A".repeat(75), &logged_in.relogin_key.expose()[..74]] {
         let answer = world.relogin("a", &ReloginKey::new(text.to_owned())).await;
         assert_eq!(answer, Err(Denied::InvalidReloginKey), "{text}");
     }
-    assert_eq!((world.told(), world.user_on("a").await.as_deref()), (String::new(), Some("jane")));
+    assert_eq!((world.published(), world.user_on("a").await.as_deref()), (String::new(), Some("jane")));
 }
 
 #[tokio::test(start_paused = true)]
@@ -257,23 +257,23 @@ async fn logout_clears_every_connection_of_the_session() {
     let key = world.login("a", 1).await.unwrap().relogin_key;
     world.attempt("b", &key, 1).await.unwrap();
     world.login("other", 1).await.unwrap();
-    world.told();
+    world.published();
     world.logout("b").await;
-    assert_eq!(world.told(), "b user null\nb token null\na user null\na token null");
+    assert_eq!(world.published(), "b user null\nb token null\na user null\na token null");
     assert_eq!((world.sessions_of(1).await, world.user_on("other").await.as_deref()), (1, Some("jane")));
     // Nobody is logged in here any more: cleared all the same.
     world.logout("b").await;
-    assert_eq!(world.told(), "b user null\nb token null");
+    assert_eq!(world.published(), "b user null\nb token null");
 }
 
 #[tokio::test(start_paused = true)]
 async fn logout_finds_the_session_by_the_tokens_sid() {
     let mut world = World::new().await;
     world.login("a", 1).await.unwrap();
-    world.told();
+    world.published();
     let sid = world.sessions.on_connection(&cid("a")).await.unwrap().unwrap().sid;
     world.sessions.logout(cid("lost"), None, Some(sid)).await.unwrap().unwrap();
-    assert_eq!(world.told(), "lost user null\nlost token null\na user null\na token null");
+    assert_eq!(world.published(), "lost user null\nlost token null\na user null\na token null");
     assert_eq!(world.sessions_of(1).await, 0);
 }
 
@@ -282,12 +282,12 @@ async fn a_relogin_takes_the_connection_off_its_other_session() {
     let mut world = World::new().await;
     let janes = world.login("a", 1).await.unwrap().relogin_key;
     let johns = world.login("b", 2).await.unwrap().relogin_key;
-    world.told();
+    world.published();
     world.relogin("a", &johns).await.unwrap();
-    assert_eq!(world.told(), "b rotated 2\nb user null\nb token null\na token \"user\"\na user \"john\"");
+    assert_eq!(world.published(), "b rotated 2\nb user null\nb token null\na token \"user\"\na user \"john\"");
     // Jane's session lives, on no connection.
     world.relogin("c", &janes).await.unwrap();
-    assert_eq!(world.told(), "c token \"user\"\nc user \"jane\"");
+    assert_eq!(world.published(), "c token \"user\"\nc user \"jane\"");
     assert_eq!(world.user_on("a").await.as_deref(), Some("john"));
 }
 
@@ -299,11 +299,11 @@ async fn a_refused_relogin_leaves_a_login_alone_that_was_faster() {
     let mut world = World::new().await;
     world.login("a", 1).await.unwrap();
     let key = world.login("b", 1).await.unwrap().relogin_key;
-    world.told();
+    world.published();
     let (relogin, login, ()) = tokio::join!(world.attempt("a", &key, 1), world.login("a", 2), world.logout("b"));
     assert_eq!((relogin, login.is_ok()), (Err(Denied::InvalidReloginKey), true));
     assert_eq!(world.user_on("a").await.as_deref(), Some("john"));
-    assert_eq!(world.told(), "a token \"user\"\na user \"john\"\nb user null\nb token null");
+    assert_eq!(world.published(), "a token \"user\"\na user \"john\"\nb user null\nb token null");
 }
 
 #[tokio::test(start_paused = true)]
@@ -312,9 +312,9 @@ async fn a_refused_relogin_leaves_the_connections_session_alone() {
     world.login("a", 1).await.unwrap();
     let johns = world.login("b", 2).await.unwrap().relogin_key;
     world.logout("b").await;
-    world.told();
+    world.published();
     assert_eq!(world.relogin("a", &johns).await, Err(Denied::InvalidReloginKey));
-    assert_eq!((world.told(), world.user_on("a").await.as_deref()), (String::new(), Some("jane")));
+    assert_eq!((world.published(), world.user_on("a").await.as_deref()), (String::new(), Some("jane")));
 }
 
 #[tokio::test(start_paused = true)]
@@ -322,11 +322,14 @@ async fn a_login_disposes_of_what_is_over_on_its_connection() {
     let mut world = World::new().await;
     let key = world.login("a", 1).await.unwrap().relogin_key;
     world.attempt("b", &key, 1).await.unwrap();
-    world.told();
+    world.published();
     tokio::time::advance(Duration::from_secs(120)).await;
-    assert_eq!((world.user_on("a").await, world.told()), (None, String::new()));
+    assert_eq!((world.user_on("a").await, world.published()), (None, String::new()));
     world.login("b", 2).await.unwrap();
-    assert_eq!(world.told(), "a user null\na token null\nb user null\nb token null\nb token \"user\"\nb user \"john\"");
+    assert_eq!(
+        world.published(),
+        "a user null\na token null\nb user null\nb token null\nb token \"user\"\nb user \"john\""
+    );
     assert_eq!(world.sessions_of(1).await, 0);
 }
 
@@ -334,23 +337,23 @@ async fn a_login_disposes_of_what_is_over_on_its_connection() {
 async fn a_removed_users_session_ends() {
     let mut world = World::new().await;
     let key = world.login("a", 1).await.unwrap().relogin_key;
-    world.told();
+    world.published();
     world.users.known.lock().unwrap().clear();
     assert_eq!(world.user_on("a").await, None);
     assert_eq!(world.relogin("b", &key).await, Err(Denied::InvalidReloginKey));
-    assert_eq!((world.told().as_str(), world.sessions_of(1).await), ("a user null\na token null", 0));
+    assert_eq!((world.published().as_str(), world.sessions_of(1).await), ("a user null\na token null", 0));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_directory_that_fails_ends_nothing() {
     let mut world = World::new().await;
     let key = world.login("a", 1).await.unwrap().relogin_key;
-    world.told();
+    world.published();
     world.users.fails.store(true, SeqCst);
     let failed = world.sessions.relogin(cid("b"), &using(&key, None), None, Browser::default()).await;
     assert!(matches!(failed, Err(SessionsError::Directory(_))), "{failed:?}");
     world.users.fails.store(false, SeqCst);
-    assert_eq!(world.told(), "");
+    assert_eq!(world.published(), "");
     world.relogin("b", &key).await.unwrap();
 }
 
@@ -358,10 +361,10 @@ async fn a_directory_that_fails_ends_nothing() {
 async fn the_loser_of_a_race_decides_again() {
     let mut world = World::new().await;
     let key = world.login("a", 1).await.unwrap().relogin_key;
-    world.told();
+    world.published();
     world.store.conflicts.store(3, SeqCst);
     assert_eq!(world.attempt("b", &key, 1).await.unwrap().generation, 2);
-    assert_eq!(world.told(), "a rotated 2\nb token \"user\"\nb user \"jane\"");
+    assert_eq!(world.published(), "a rotated 2\nb token \"user\"\nb user \"jane\"");
     world.store.conflicts.store(usize::MAX, SeqCst);
     let contended = world.sessions.relogin(cid("b"), &using(&key, None), None, Browser::default()).await;
     assert!(matches!(contended, Err(SessionsError::Contended)), "{contended:?}");
@@ -373,18 +376,18 @@ async fn an_interrupted_end_is_sent_again() {
     let mut world = World::new().await;
     let key = world.login("a", 1).await.unwrap().relogin_key;
     world.login("b", 2).await.unwrap();
-    world.told();
+    world.published();
     world.bus.fails.store(true, SeqCst);
     assert!(matches!(world.sessions.logout(cid("a"), None, None).await, Err(SessionsError::Bus(_))));
     world.bus.fails.store(false, SeqCst);
     // As after a crash at this point: over for good, but its connection has a token.
-    assert_eq!((world.user_on("a").await, world.told()), (None, String::new()));
+    assert_eq!((world.user_on("a").await, world.published()), (None, String::new()));
     assert_eq!(world.relogin("c", &key).await, Err(Denied::InvalidReloginKey));
     assert_eq!(world.sessions_of(1).await, 1);
     let stop = CancellationToken::new();
     let expiring = tokio::spawn(expiry::run(world.sessions.clone(), stop.clone()));
     tokio::time::sleep(Duration::from_millis(1)).await;
-    assert_eq!((world.told().as_str(), world.sessions_of(1).await), ("a user null\na token null", 0));
+    assert_eq!((world.published().as_str(), world.sessions_of(1).await), ("a user null\na token null", 0));
     assert_eq!(world.user_on("b").await.as_deref(), Some("john"));
     stop.cancel();
     expiring.await.unwrap();
@@ -394,17 +397,17 @@ async fn an_interrupted_end_is_sent_again() {
 async fn a_connection_that_leaves_is_cleared_even_if_the_write_fails() {
     let mut world = World::new().await;
     let key = world.login("a", 1).await.unwrap().relogin_key;
-    world.told();
+    world.published();
     world.store.broken.store(true, SeqCst);
     assert!(matches!(
         world.sessions.relogin(cid("b"), &using(&key, None), None, Browser::default()).await,
         Err(SessionsError::Store(_))
     ));
     world.store.broken.store(false, SeqCst);
-    assert_eq!(world.told(), "a rotated 2\na user null\na token null");
+    assert_eq!(world.published(), "a rotated 2\na user null\na token null");
     // Its client relogins, and all is as before.
     assert_eq!(world.relogin("a", &key).await.unwrap().generation, 2);
-    assert_eq!(world.told(), "a token \"user\"\na user \"jane\"");
+    assert_eq!(world.published(), "a token \"user\"\na user \"jane\"");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -423,8 +426,8 @@ async fn of_two_logins_at_once_one_wins_and_no_session_is_left_over() {
     }
 }
 
-/// Whatever happens at once to a few connections, in the end each was told last what the store has
-/// for it.
+/// Whatever happens at once to a few connections, in the end the last events of each are what the
+/// store has for it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn events_are_sent_in_the_order_of_the_writes() {
     let mut world = World::new().await;
@@ -463,23 +466,23 @@ async fn events_are_sent_in_the_order_of_the_writes() {
     for worker in join_all(workers).await {
         worker.unwrap();
     }
-    let mut told: HashMap<String, (String, String)> = HashMap::new();
-    for line in world.told().lines() {
+    let mut published: HashMap<String, (String, String)> = HashMap::new();
+    for line in world.published().lines() {
         let parts: Vec<_> = line.split(' ').collect();
-        let on = told.entry(parts[0].to_owned()).or_default();
+        let on = published.entry(parts[0].to_owned()).or_default();
         match parts[1] {
             "token" => parts[2].clone_into(&mut on.0),
             "user" => parts[2].clone_into(&mut on.1),
             _ => {}
         }
     }
-    assert_eq!(told.len(), 5);
-    for (on, told) in told {
+    assert_eq!(published.len(), 5);
+    for (on, published) in published {
         let expected = match world.user_on(&on).await {
             Some(_) => ("\"user\"", "\"jane\""),
             None => ("null", "null"),
         };
-        assert_eq!((told.0.as_str(), told.1.as_str()), expected, "{on}");
+        assert_eq!((published.0.as_str(), published.1.as_str()), expected, "{on}");
     }
 }
 

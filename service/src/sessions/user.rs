@@ -9,7 +9,7 @@ use relogin_users::{UserChange, UserListener};
 
 use super::{Sessions, SessionsError, request::SessionRequest};
 
-/// How many sessions are told at once: they share the disk's syncs.
+/// How many sessions are updated at once: they share the disk's syncs.
 const AT_ONCE: usize = 256;
 
 impl Sessions {
@@ -25,9 +25,9 @@ impl Sessions {
     /// removed or disabled, or has another password.
     ///
     /// # Errors
-    /// [`SessionsError`] on an internal error. Some sessions may have been told; telling them again
-    /// does no harm.
-    pub async fn tell_user(&self, change: &UserChange) -> Result<(), SessionsError> {
+    /// [`SessionsError`] on an internal error. Some sessions may have been notified; notifying them
+    /// again does no harm.
+    pub async fn apply_user_change(&self, change: &UserChange) -> Result<(), SessionsError> {
         // Before the sessions are looked up, so that a login in flight is either found or checks
         // again.
         self.user_changes.fetch_add(1, SeqCst);
@@ -50,6 +50,6 @@ impl Sessions {
 #[async_trait]
 impl UserListener for Sessions {
     async fn user_changed(&self, change: &UserChange) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-        Ok(self.tell_user(change).await?)
+        Ok(self.apply_user_change(change).await?)
     }
 }

@@ -271,7 +271,7 @@ async fn a_killed_instance_is_noticed_and_connections_get_their_events_again() {
     assert!(answer["result"]["reloginKey"].is_string() || answer["error"]["code"] == "session.alreadyLoggedIn");
     let token = gateway.hears("conn.c1.token").await;
     let (_, survivor) = instances.pop().unwrap();
-    survivor.says("another instance is gone without a word: connections are told again connections=1").await;
+    survivor.says("another instance has vanished: connections get their events again connections=1").await;
     assert_eq!(gateway.hears("conn.c1.token").await, token);
     survivor.stop().await;
 }

@@ -120,7 +120,7 @@ async fn changes_of_a_programs_users_are_announced() {
 
     let changed = |options: &str| folder.run(&format!("user changed 3 {options}").trim_end().replace("  ", " "), "");
     user_is(&folder, r#"{"id":3,"name":"Jane Doe","role":"admin"}"#);
-    assert_eq!(changed("").success(), "the service is told that user 3 has changed\n");
+    assert_eq!(changed("").success(), "announced that user 3 has changed\n");
     res.event_where(change, |data| data["values"]["role"] == "admin").await.unwrap();
 
     // An announcement while the service is stopped takes effect at its start.

@@ -231,7 +231,7 @@ impl Service {
     }
 }
 
-/// `write_and_tell` of `service/src/sessions/serve.rs`, and the reply.
+/// `write_and_publish` of `service/src/sessions/serve.rs`, and the reply.
 fn carry_out(record: Option<&Record>, decision: Decision, steps: &mut Vec<Step>) {
     let clears = |effect: &Effect| matches!(effect, Effect::SetToken(_, None) | Effect::SetUser(_, None));
     let Decision { write, effects, next, outcome: _ } = decision;

@@ -1,11 +1,11 @@
 //! What a store that several processes share needs around a decision: a read barrier before it, and
-//! which effects a gateway must be told of before others. Must not decide about sessions.
+//! which effects must reach a gateway before others. Must not decide about sessions.
 
 use super::{Decision, Effect, Write};
 
 impl Decision {
     /// True if nothing comes of the decision unless what it was made on is the newest: its only
-    /// write is refused otherwise, and comes before everything that is told.
+    /// write is refused otherwise, and comes before all events.
     #[must_use]
     pub fn is_proven_by_its_write(&self) -> bool {
         matches!(self.write, Write::Replace(_)) && !self.effects.iter().any(|effect| effect.leaves(&self.effects))
@@ -13,17 +13,17 @@ impl Decision {
 }
 
 impl Effect {
-    /// True if it is told before its session is stored as ended. By it a client knows a theft from
-    /// any other end, and once the end is stored another process may refuse its key.
+    /// True if it is published before its session is stored as ended. By it a client knows a theft
+    /// from any other end, and once the end is stored another process may refuse its key.
     #[must_use]
     pub fn precedes_the_end(&self) -> bool {
         matches!(self, Self::Rotated(..))
     }
 
-    /// True if it is told to a connection that one of `effects` clears.
+    /// True if it is for a connection that one of `effects` clears.
     #[must_use]
     pub fn leaves(&self, effects: &[Self]) -> bool {
-        let (Self::SetToken(told, _) | Self::SetUser(told, _) | Self::Rotated(told, _)) = self;
-        effects.iter().any(|effect| matches!(effect, Self::SetToken(cleared, None) if cleared == told))
+        let (Self::SetToken(on, _) | Self::SetUser(on, _) | Self::Rotated(on, _)) = self;
+        effects.iter().any(|effect| matches!(effect, Self::SetToken(cleared, None) if cleared == on))
     }
 }

@@ -68,7 +68,7 @@ pub(super) fn prune(record: Option<&Record>, unresponsive: &[ConnectionId]) -> D
         return Decision::keep(Ok(None), Outcome::StillAlive);
     }
     let next = Record { connections: staying, ..record.clone() };
-    // One that is there after all relogins when it hears this.
+    // One that is there after all relogins when it gets this.
     let effects = leaving.iter().flat_map(cleared).collect();
     Decision { write: Write::Replace(next), effects, next: DONE, outcome: Outcome::Pruned }
 }

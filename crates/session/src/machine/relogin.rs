@@ -41,7 +41,7 @@ pub enum OtherSession {
     None,
     /// It holds this one.
     Held(Box<Record>),
-    /// It was detached from one for this relogin, and has heard nothing of that yet.
+    /// It was detached from one for this relogin, and was not notified of that yet.
     Left,
 }
 
@@ -167,12 +167,12 @@ fn refused(outcome: Outcome) -> Decision {
     Decision::keep(Err(Denied::InvalidReloginKey), outcome)
 }
 
-/// The owner's client is to know why: it is told of a generation that no storage has. To the thief
+/// The owner's client is to know why: it is sent a generation that no storage has. To the thief
 /// that says nothing which the end of the session does not.
 fn reuse_detected(record: &Record) -> Decision {
     let next = record.generation.saturating_add(1);
-    let told = record.connections.iter().map(|connection| Effect::Rotated(connection.clone(), next));
-    let effects = told.chain(end::all_cleared(record)).collect();
+    let rotated = record.connections.iter().map(|connection| Effect::Rotated(connection.clone(), next));
+    let effects = rotated.chain(end::all_cleared(record)).collect();
     Decision { effects, ..disposed(record, Outcome::ReuseDetected) }
 }
 
@@ -216,13 +216,13 @@ fn resumed(
     let outdated = held.is_some_and(|held| held.sid == token.sid && *held != token);
     let mut effects = Vec::new();
     // First of all: a crash must not come between a thief's token and what lets the owner find out.
-    // A repetition may come because of such a crash, so it tells them again. (Of keys in a cookie
-    // no script could tell whether its browser has them.)
+    // A repetition may come because of such a crash, so it notifies them again. (Of keys in a
+    // cookie no script could tell whether its browser has them.)
     if matches!(outcome, Outcome::Rotated | Outcome::Retried | Outcome::Recovered) && !record.in_cookie {
         // Of a generation that was retried elsewhere, no storage may have what the others are told
         // of: an honest one uses the newest key at once, and so finds out who has retried.
-        let told = next.generation.saturating_add(u64::from(next.made_by.retried));
-        effects.extend(staying.iter().map(|other| Effect::Rotated(other.clone(), told)));
+        let announced = next.generation.saturating_add(u64::from(next.made_by.retried));
+        effects.extend(staying.iter().map(|other| Effect::Rotated(other.clone(), announced)));
     }
     for other in staying.iter().filter(|_| outdated) {
         effects.extend(set(other, token.clone(), user.clone()));

@@ -1,4 +1,4 @@
-//! What several processes with one store look at once a decision was told: their events may have
+//! What several processes with one store check after the events of a decision: these may have
 //! crossed, and both may have put a connection on a session of its own. Must not know how they find
 //! each other, nor a store.
 
@@ -7,17 +7,17 @@ use crate::{ConnectionId, SessionId};
 
 /// The session that each connection's token names after these events; none: it has no token. The
 /// last one of a connection counts.
-pub fn told_last(effects: &[Effect]) -> impl Iterator<Item = (&ConnectionId, Option<SessionId>)> {
+pub fn last_tokens(effects: &[Effect]) -> impl Iterator<Item = (&ConnectionId, Option<SessionId>)> {
     effects.iter().filter_map(|effect| match effect {
         Effect::SetToken(connection, token) => Some((connection, token.as_ref().map(|token| token.sid))),
         Effect::SetUser(..) | Effect::Rotated(..) => None,
     })
 }
 
-/// The connections that were shown a user and told nothing of their token, as by a refresh.
+/// The connections that were shown a user and sent no token, as by a refresh.
 pub fn shown_only(effects: &[Effect]) -> impl Iterator<Item = &ConnectionId> {
     effects.iter().filter_map(|effect| match effect {
-        Effect::SetUser(connection, Some(_)) if told_last(effects).all(|(told, _)| told != connection) => {
+        Effect::SetUser(connection, Some(_)) if last_tokens(effects).all(|(sent, _)| sent != connection) => {
             Some(connection)
         }
         _ => None,
@@ -35,7 +35,7 @@ pub fn apart(
     let mut sessions = sessions.into_iter();
     let newest = sessions.next()?;
     let older: Vec<_> = sessions.collect();
-    let was_put_there = told_last(effects).any(|told| told == (connection, Some(newest)));
+    let was_put_there = last_tokens(effects).any(|sent| sent == (connection, Some(newest)));
     (!older.is_empty() || !was_put_there).then_some((newest, older))
 }
 
@@ -68,8 +68,8 @@ mod tests {
             user("d", false),
             token("d", None),
         ];
-        let told: Vec<_> = told_last(&effects).map(|(on, sid)| (on.as_str(), sid)).collect();
-        assert_eq!(told, [("a", Some(SessionId([1; 16]))), ("d", None)]);
+        let sent: Vec<_> = last_tokens(&effects).map(|(on, sid)| (on.as_str(), sid)).collect();
+        assert_eq!(sent, [("a", Some(SessionId([1; 16]))), ("d", None)]);
         let shown: Vec<_> = shown_only(&effects).map(ConnectionId::as_str).collect();
         assert_eq!(shown, ["c"]);
     }

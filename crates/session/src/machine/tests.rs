@@ -427,9 +427,9 @@ fn the_same_attempt_on_the_same_connection_moves_nothing() {
         let Write::Replace(next) = &decision.write else { panic!("not replaced") };
         assert_eq!((decision.outcome, &next.made_by), (Outcome::Retried, &record.made_by));
         // The others are told again: a crash may be why it is repeated.
-        let told = record.generation + u64::from(record.made_by.retried);
+        let announced = record.generation + u64::from(record.made_by.retried);
         let others = record.connections.iter().filter(|other| **other != cid("maker"));
-        let mut expected: Vec<_> = others.map(|other| Effect::Rotated(other.clone(), told)).collect();
+        let mut expected: Vec<_> = others.map(|other| Effect::Rotated(other.clone(), announced)).collect();
         expected.extend(set(&cid("maker"), janes_token(), jane()));
         assert_eq!(decision.effects, expected);
     }
@@ -600,8 +600,8 @@ fn a_key_newer_than_its_record_ends_a_bearer_session_and_a_proven_device_goes_on
         // Its answer may be lost.
         let again = decide(Some(next), proven.command(), &rules(), NOW);
         assert_eq!((again.outcome, granted(&again)), (Outcome::CaughtUp, granted(&decision)));
-        let told = shown(&decision);
-        assert!(told.contains(&format!("other: rotated {}", generation + 1)), "{told}");
+        let announced = shown(&decision);
+        assert!(announced.contains(&format!("other: rotated {}", generation + 1)), "{announced}");
     }
 }
 

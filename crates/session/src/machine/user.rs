@@ -4,7 +4,7 @@ use super::{Decision, Effect, Next, Outcome, Write, end::all_cleared, set, token
 use crate::{Record, SessionId, Timestamp, User};
 
 pub(super) fn changed(record: Option<&Record>, user: Option<User>, now: Timestamp) -> Decision {
-    // Of one that is over, the end is about to be told.
+    // Of one that is over, the end is about to be announced.
     let Some(record) = record.filter(|record| !record.is_expired(now)) else {
         return Decision::keep(Ok(None), Outcome::NotLoggedIn);
     };

@@ -1,10 +1,10 @@
-//! What sessions are yet to be told of changes of users, and where it is kept what they were told
-//! last. Must not depend on the users file.
+//! The changes of users that sessions have not been notified of yet, and where the last seen users
+//! are kept. Must not depend on the users file.
 //!
 //! Where several instances share it, what has changed while none of them ran, or what is in the
 //! file of one that starts, counts only once all that run have had the same users for a while: of
 //! two files nobody knows which is the newer one. It is written only then, too, so that whoever
-//! starts before finds what all had been told.
+//! starts before finds the state that all had been notified of.
 
 use std::{collections::VecDeque, io, path::PathBuf, sync::Arc};
 
@@ -20,12 +20,12 @@ use crate::{
     shared::{Kept, SharedError, SharedLastSeen},
 };
 
-/// What the sessions are yet to be told.
+/// What the sessions are yet to be notified of.
 #[derive(Debug)]
 pub(super) struct News {
     place: Place,
     known: Arc<LastSeenUsers>,
-    untold: VecDeque<UserChange>,
+    pending: VecDeque<UserChange>,
     is_saved: bool,
     /// True once it was reported that they cannot be saved.
     has_complained: bool,
@@ -72,7 +72,7 @@ impl News {
         // Later changes are found by the first look.
         let known = before.or(now).unwrap_or_default().into();
         let place = path.map_or(Place::Nowhere, Place::File);
-        Self { place, known, untold: VecDeque::new(), is_saved, has_complained: false }
+        Self { place, known, pending: VecDeque::new(), is_saved, has_complained: false }
     }
 
     /// Begins with what all instances share, and the users of this one.
@@ -99,14 +99,14 @@ impl News {
         Ok(())
     }
 
-    /// What sessions know of the users, or are being told.
+    /// What sessions know of the users, or are being notified of.
     pub(super) fn known(&self) -> &Arc<LastSeenUsers> {
         &self.known
     }
 
     pub(super) fn add(&mut self, now: LastSeenUsers) {
         if *self.known != now {
-            self.untold.extend(self.known.changes_to(&now));
+            self.pending.extend(self.known.changes_to(&now));
             self.known = now.into();
             self.is_saved = false;
         }
@@ -121,12 +121,12 @@ impl News {
     /// once all agree, what was known before with what is known now.
     pub(super) fn agree(&mut self, digest: Option<&str>, now: Instant) {
         let Place::Shared(sharing) = &mut self.place else { return };
-        // Also if this one cannot say: the others must hear that.
+        // Also if this one cannot say: the others must know that.
         sharing.is_agreed = sharing.shared.is_agreed(digest) && digest.is_some();
         sharing.is_certain = sharing.agreement.look(sharing.is_agreed, now);
         if sharing.is_certain {
             if let Some(before) = sharing.before.take() {
-                self.untold.extend(before.changes_to(&self.known));
+                self.pending.extend(before.changes_to(&self.known));
             }
             sharing.complaint.settle();
         } else if sharing.before.as_ref().is_some_and(|before| *before != *self.known) && !sharing.is_agreed {
@@ -137,14 +137,14 @@ impl News {
         }
     }
 
-    /// Tells what it can. What cannot be told is told the next time, and until then not forgotten
-    /// by a restart either.
-    pub(super) async fn tell(&mut self, listener: &dyn UserListener) {
-        while let Some(change) = self.untold.front() {
+    /// Notifies `listener` of what is pending. Where that fails, it is repeated the next time, and
+    /// until then not forgotten by a restart either.
+    pub(super) async fn notify(&mut self, listener: &dyn UserListener) {
+        while let Some(change) = self.pending.front() {
             if let Err(error) = listener.user_changed(change).await {
                 return error!(user = %change.id, "a change of a user has not reached their sessions yet: {}", Chain(error.as_ref()));
             }
-            self.untold.pop_front();
+            self.pending.pop_front();
         }
         if self.is_saved {
             return;
@@ -188,5 +188,5 @@ impl Sharing {
 }
 
 fn complain_of(error: &(dyn std::error::Error + 'static)) {
-    warn!("cannot tell which users changed while the service was down: {}", Chain(error));
+    warn!("cannot find out which users changed while the service was down: {}", Chain(error));
 }

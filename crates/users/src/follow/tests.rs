@@ -33,7 +33,7 @@ fn list(ids: impl IntoIterator<Item = u8>) -> String {
     ids.into_iter().map(entry).collect()
 }
 
-/// Writes down what it is told, unless it is to fail.
+/// Writes down what it is notified of, unless it is to fail.
 #[derive(Default)]
 struct Listener {
     told: Mutex<Vec<String>>,
@@ -87,7 +87,7 @@ impl Following {
             tokio::time::advance(Duration::from_secs(1)).await;
             self.look().await.ok();
         }
-        // What was found by the last is told before the next.
+        // What the last one found is announced before the next.
         self.look().await.ok();
     }
 
@@ -196,9 +196,9 @@ async fn a_change_that_could_not_be_applied_is_applied_later() {
     following.listener.fails.store(true, SeqCst);
     files.write(&list([2]));
     following.until("removed", |this| this.listed() == ["u2"]).await;
-    // The next look comes only after the telling of this one.
+    // The next look comes only after the notification by this one.
     following.look().await.unwrap();
-    assert_eq!(fs::read(&files.known).unwrap(), before, "a restart would tell it");
+    assert_eq!(fs::read(&files.known).unwrap(), before, "a restart would repeat it");
     following.listener.fails.store(false, SeqCst);
     following.told(&["1 change"]).await;
     following.stop(&files.known).await;
@@ -516,7 +516,7 @@ async fn what_changed_before_the_start_counts_once_all_instances_have_the_same_u
     let following = files.follow_beside(&others).await;
     following.looks(30).await;
     assert_eq!((following.has_told(), following.live().await), (vec![], vec![1, 2, 3]));
-    assert_eq!(others.kept(), Some(seen(&before)), "what all had been told");
+    assert_eq!(others.kept(), Some(seen(&before)), "what all had been notified of");
     // What happens in front of its eyes counts at once.
     let now = format!("{now}disabled = true\n");
     files.write(&now);

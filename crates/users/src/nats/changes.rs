@@ -11,10 +11,10 @@ use tracing::{error, warn};
 
 use crate::{UserListener, external};
 
-/// Receives changes and tells the sessions.
+/// Receives changes and applies them to the sessions.
 pub struct Changes {
     bus: Arc<dyn Bus>,
-    heard: Subscription,
+    messages: Subscription,
     listener: Arc<dyn UserListener>,
 }
 
@@ -35,26 +35,26 @@ impl Changes {
     /// # Errors
     /// [`BusError`] if the bus fails.
     pub async fn new(bus: Arc<dyn Bus>, subject: &str, listener: Arc<dyn UserListener>) -> Result<Self, BusError> {
-        let heard = bus.subscribe(&[format!("{subject}.changed")]).await?;
-        Ok(Self { bus, heard, listener })
+        let messages = bus.subscribe(&[format!("{subject}.changed")]).await?;
+        Ok(Self { bus, messages, listener })
     }
 
     /// Applies changes until it is told to stop. What is not applied by then was confirmed to
     /// nobody.
     pub async fn run(mut self, stop: CancellationToken) {
         let (tasks, places) = (TaskTracker::new(), Arc::new(Semaphore::new(AT_ONCE)));
-        let told = async {
-            while let Some(message) = self.heard.next().await {
+        let applying = async {
+            while let Some(message) = self.messages.next().await {
                 let place = Arc::clone(&places).acquire_owned().await;
                 let (bus, listener) = (Arc::clone(&self.bus), Arc::clone(&self.listener));
-                let telling = stop.clone().run_until_cancelled_owned(async move {
-                    tell(bus.as_ref(), listener.as_ref(), message).await;
+                let apply = stop.clone().run_until_cancelled_owned(async move {
+                    apply_change(bus.as_ref(), listener.as_ref(), message).await;
                     drop(place);
                 });
-                tasks.spawn(telling);
+                tasks.spawn(apply);
             }
         };
-        stop.run_until_cancelled(told).await;
+        stop.run_until_cancelled(applying).await;
         tasks.close();
         tasks.wait().await;
     }
@@ -66,9 +66,9 @@ impl std::fmt::Debug for Changes {
     }
 }
 
-/// Applies one change. A sender that waits for an answer is told whether it is done; for others it
+/// Applies one change. A sender that waits for an answer learns whether it is done; for others it
 /// is retried until it is.
-async fn tell(bus: &dyn Bus, listener: &dyn UserListener, message: Message) {
+async fn apply_change(bus: &dyn Bus, listener: &dyn UserListener, message: Message) {
     let answer = match external::read_change(&message.payload) {
         Some(change) => loop {
             let Err(error) = listener.user_changed(&change).await else { break DONE };
@@ -149,7 +149,7 @@ mod tests {
             let _asked = bus.ask("my.users.changed", payload.clone().into(), &mailbox, Tag(0)).await.unwrap();
             assert_eq!(answer(&mut inbox).await.as_bytes(), expected, "{payload}");
         }
-        // Without anybody who could tell it again, it is tried until it is done.
+        // Without anybody who could send it again, it is tried until it is done.
         listener.failures.store(3, SeqCst);
         bus.publish("my.users.changed", r#"{"id":5}"#.into()).await.unwrap();
         tokio::time::sleep(4 * PAUSE).await;

@@ -165,8 +165,8 @@ async fn a_session_by_claims_is_not_the_directorys() {
     let here = "https://gate.example";
     rig.header_login(&with_cookie("c1", &sso_token("nobody-here", now(), 60), here)).await;
     let change = UserChange { id: UserId::Text("nobody-here".to_owned()), is_password_new: false, keep: None };
-    rig.sessions.tell_user(&change).await.unwrap();
+    rig.sessions.apply_user_change(&change).await.unwrap();
     assert_eq!(rig.user_of("c1").await["id"], "nobody-here");
-    rig.sessions.tell_user(&UserChange { is_password_new: true, ..change }).await.unwrap();
+    rig.sessions.apply_user_change(&UserChange { is_password_new: true, ..change }).await.unwrap();
     assert_eq!(rig.user_of("c1").await["id"], Json::Null);
 }

@@ -20,7 +20,7 @@ async fn worlds() -> Vec<(World, TestDevice, LoggedIn)> {
         let described = Device { public_key, ..Device::default() };
         let login = Login { device: described, ..Login::new(cid("a"), user) };
         let logged_in = world.sessions.login(login).await.unwrap().unwrap();
-        world.told();
+        world.published();
         worlds.push((world, device, logged_in));
     }
     worlds
@@ -46,12 +46,12 @@ async fn a_proven_device_rotates_and_catches_up_however_late_it_is() {
             assert!(next.bound);
             keys.push(next.relogin_key);
         }
-        world.told();
+        world.published();
         for key in &keys[..3] {
             let caught_up = relogin(&world, "d", &proven(&world, &device, "d", key)).await.unwrap();
             assert_eq!((&caught_up.relogin_key, caught_up.generation), (&keys[3], 4));
         }
-        assert_eq!(world.told().lines().next(), Some("d token \"user\""));
+        assert_eq!(world.published().lines().next(), Some("d token \"user\""));
         for on in ["a", "b", "c", "d"] {
             assert_eq!(world.user_on(on).await.as_deref(), Some("jane"), "{on}");
         }
@@ -64,7 +64,7 @@ async fn a_stolen_key_of_a_bound_session_opens_nothing() {
         let second = relogin(&world, "a", &proven(&world, &device, "a", &first.relogin_key)).await.unwrap();
         let third = proven(&world, &device, "a", &second.relogin_key);
         let record = world.sessions.on_connection(&cid("a")).await.unwrap();
-        world.told();
+        world.published();
         let (thief, other_kind) = match device {
             TestDevice::Ed25519(_) => (TestDevice::ed25519(), TestDevice::p256()),
             TestDevice::P256(_) => (TestDevice::p256(), TestDevice::ed25519()),
@@ -89,7 +89,10 @@ async fn a_stolen_key_of_a_bound_session_opens_nothing() {
                 assert_eq!(relogin(&world, "thief", &params).await, Err(Denied::InvalidReloginKey));
             }
         }
-        assert_eq!((world.told(), world.sessions.on_connection(&cid("a")).await.unwrap()), (String::new(), record));
+        assert_eq!(
+            (world.published(), world.sessions.on_connection(&cid("a")).await.unwrap()),
+            (String::new(), record)
+        );
         // The owner is not disturbed, not even if a thief uses a proof that the owner has made.
         assert_eq!(
             relogin(&world, "thief", &third).await,
@@ -115,7 +118,7 @@ async fn a_challenge_is_good_for_one_connection_and_a_minute() {
     // Also of an invalid key: nobody learns by it which key is genuine.
     let unknown = ReloginParams { relogin_key: ReloginKey::new("x".to_owned()), ..params };
     assert_eq!(relogin(&world, "b", &unknown).await, Err(Denied::InvalidChallenge));
-    assert_eq!(world.told(), "");
+    assert_eq!(world.published(), "");
     // Nothing was decided: with a new one the key is as good as before.
     relogin(&world, "b", &proven(&world, &device, "b", &first.relogin_key)).await.unwrap();
 }
@@ -151,9 +154,9 @@ async fn the_second_form_of_a_signature_buys_nothing() {
 async fn bound_sessions_never_move() {
     for (mut world, device, first) in worlds().await {
         relogin(&world, "b", &proven(&world, &device, "b", &first.relogin_key)).await.unwrap();
-        world.told();
+        world.published();
         relogin(&world, "c", &proven(&world, &device, "c", &first.relogin_key)).await.unwrap();
-        assert_eq!(world.told(), "c token \"user\"\nc user \"jane\"");
+        assert_eq!(world.published(), "c token \"user\"\nc user \"jane\"");
         let made_by = world.sessions.on_connection(&cid("c")).await.unwrap().unwrap().made_by;
         assert_eq!(made_by, MadeBy { connection: cid("b"), attempt: Some(Attempt([1; 16])), retried: false });
     }

@@ -21,11 +21,11 @@ async fn one_session_too_many_ends_the_least_recently_used() {
     world.login("other", 2).await.unwrap();
     world.relogin("a", &keys[0]).await.unwrap();
     tokio::time::sleep(Duration::from_millis(10)).await;
-    world.told();
+    world.published();
     world.login("d", 1).await.unwrap();
-    let told = world.told();
-    let ended: Vec<_> = told.lines().filter(|line| line.starts_with("b ")).collect();
-    assert_eq!(ended, ["b user null", "b token null"], "as an administrator's end is told");
+    let published = world.published();
+    let ended: Vec<_> = published.lines().filter(|line| line.starts_with("b ")).collect();
+    assert_eq!(ended, ["b user null", "b token null"], "as an administrator's end is published");
     assert_eq!(world.sessions_of(1).await, 3);
     assert_eq!(world.relogin("b", &keys[1]).await, Err(Denied::InvalidReloginKey));
     for (on, user) in

@@ -30,7 +30,7 @@ async fn neither_the_store_nor_the_secret_alone_opens_a_session() {
         let first = world.login("a", 1).await.unwrap().relogin_key;
         let key = world.attempt("a", &first, 1).await.unwrap().relogin_key;
         let record = world.sessions.on_connection(&cid("a")).await.unwrap().unwrap();
-        world.told();
+        world.published();
 
         // The store: no key is in it, in any form, and none can be made of it.
         let stored = record.encode().unwrap();
@@ -47,7 +47,7 @@ async fn neither_the_store_nor_the_secret_alone_opens_a_session() {
         for forged in [of_the_store, of_the_secret] {
             assert_eq!(world.relogin("thief", &forged).await, Err(Denied::InvalidReloginKey), "{format:?}");
         }
-        assert_eq!((world.told(), world.user_on("a").await.as_deref()), (String::new(), Some("jane")));
+        assert_eq!((world.published(), world.user_on("a").await.as_deref()), (String::new(), Some("jane")));
         // Both together are the key.
         assert_eq!(made_by(&keyring(1, format), &record, &record.salt).expose().len(), key.expose().len());
         assert!(world.attempt("a", &key, 2).await.is_ok());

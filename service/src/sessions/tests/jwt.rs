@@ -24,9 +24,9 @@ async fn a_json_web_token_is_rotated_retried_and_found_out_like_any_key() {
     tokio::time::sleep(Duration::from_secs(7)).await;
     let again = world.attempt("b", &first, 1).await.unwrap();
     assert_eq!((&again.relogin_key, again.generation), (&second.relogin_key, 2), "to the letter, however much later");
-    world.told();
+    world.published();
     assert_eq!(world.attempt("thief", &first, 2).await, Err(Denied::InvalidReloginKey));
-    assert!(world.told().ends_with("a user null\na token null\nb user null\nb token null"));
+    assert!(world.published().ends_with("a user null\na token null\nb user null\nb token null"));
     assert_eq!(world.sessions_of(1).await, 0);
     assert_eq!(world.attempt("b", &second.relogin_key, 3).await, Err(Denied::InvalidReloginKey));
 }
@@ -36,7 +36,7 @@ async fn a_json_web_token_is_rotated_retried_and_found_out_like_any_key() {
 async fn a_forged_token_changes_nothing() {
     let mut world = World::new().await.with_keyring(keyring(KeyFormat::Jwt)).await;
     let key = world.login("a", 1).await.unwrap().relogin_key;
-    world.told();
+    world.published();
     let [head, payload, signature]: [&str; 3] = key.expose().split('.').collect::<Vec<_>>().try_into().unwrap();
     let claims = String::from_utf8(URL_SAFE_NO_PAD.decode(payload).unwrap()).unwrap();
     let newer = URL_SAFE_NO_PAD.encode(claims.replace(r#""gen":1"#, r#""gen":9"#));
@@ -49,7 +49,7 @@ async fn a_forged_token_changes_nothing() {
     ] {
         assert_eq!(world.attempt("b", &ReloginKey::new(text), 1).await, Err(Denied::InvalidReloginKey));
     }
-    assert_eq!((world.told(), world.user_on("a").await.as_deref()), (String::new(), Some("jane")));
+    assert_eq!((world.published(), world.user_on("a").await.as_deref()), (String::new(), Some("jane")));
 }
 
 /// It is the record's deadline that ends a session: `exp` is for others.

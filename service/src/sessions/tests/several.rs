@@ -7,23 +7,23 @@ use super::{
     views::{Truth, View},
     *,
 };
-use crate::sessions::several::{ENDING, TOLD_AT_MOST, Unconfirmed};
+use crate::sessions::several::{ENDING, MAX_NOTIFIED, Unconfirmed};
 use relogin_users::UserChange;
 
 /// One of them.
 struct Instance {
     sessions: Arc<Sessions>,
     view: Arc<View>,
-    /// While closed, what it tells waits.
+    /// While closed, its events wait.
     bus: Arc<Gate>,
 }
 
-/// All of them, and what gateways are told.
+/// All of them, and their events.
 struct Several {
     instances: Vec<Instance>,
     truth: Arc<Mutex<Truth>>,
     users: Arc<Users>,
-    told: Subscription,
+    published: Subscription,
 }
 
 /// A bus whose messages can be held up.
@@ -101,8 +101,8 @@ impl Several {
             Instance { sessions: Arc::new(sessions), view, bus }
         });
         let instances = instances.collect();
-        let told = bus.subscribe(&[">".to_owned()]).await.unwrap();
-        Self { instances, truth, users, told }
+        let published = bus.subscribe(&[">".to_owned()]).await.unwrap();
+        Self { instances, truth, users, published }
     }
 
     async fn new(count: usize) -> Self {
@@ -138,8 +138,8 @@ impl Several {
         self.instances[at].sessions.session_on(&cid(on)).await.unwrap().1.map(|user| user.name)
     }
 
-    fn told(&mut self) -> String {
-        told_to(&mut self.told)
+    fn published(&mut self) -> String {
+        events_in(&mut self.published)
     }
 
     async fn sessions_of(&self, user: i64) -> usize {
@@ -161,9 +161,9 @@ async fn a_session_of_one_instance_goes_on_at_the_other_at_once() {
         assert_eq!(next.generation, generation);
         key = next.relogin_key;
     }
-    several.told();
+    several.published();
     several.logout(0, "a").await.unwrap();
-    assert_eq!(several.told(), "a user null\na token null");
+    assert_eq!(several.published(), "a user null\na token null");
     assert_eq!(several.relogin(1, "b", &key, 9).await, Err(Denied::InvalidReloginKey));
     assert_eq!(several.user_on(1, "a").await, None);
 }
@@ -186,9 +186,9 @@ async fn a_retry_at_another_instance_gets_the_same_key_and_reuse_is_detected_the
     several.instances[1].view.catch_up();
     let second = several.relogin(0, "a", &first, 2).await.unwrap();
     assert_eq!(several.relogin(1, "a", &first, 2).await.unwrap(), second);
-    several.told();
+    several.published();
     assert_eq!(several.relogin(1, "thief", &first, 3).await, Err(Denied::InvalidReloginKey));
-    assert_eq!(several.told(), "a rotated 3\na user null\na token null");
+    assert_eq!(several.published(), "a rotated 3\na user null\na token null");
     assert_eq!(several.relogin(0, "a", &second.relogin_key, 4).await, Err(Denied::InvalidReloginKey));
 }
 
@@ -198,7 +198,7 @@ async fn an_owner_is_notified_of_a_theft_before_another_instance_refuses_its_key
     let mut several = Several::new(2).await;
     let first = several.login(0, "a", Some(1)).await.unwrap().relogin_key;
     let second = several.relogin(0, "a", &first, 2).await.unwrap().relogin_key;
-    several.told();
+    several.published();
     several.instances[0].bus.is_open.send_replace(false);
     let late = several.instances[0].sessions.clone();
     let theft =
@@ -206,42 +206,42 @@ async fn an_owner_is_notified_of_a_theft_before_another_instance_refuses_its_key
             async move { late.relogin(cid("thief"), &using(&first, Some(3)), None, Browser::default()).await },
         );
     tokio::time::sleep(Duration::from_millis(1)).await;
-    // The theft is not told yet, so the session lives.
+    // The theft is not announced yet, so the session lives.
     let third = several.relogin(1, "a", &second, 4).await.unwrap().relogin_key;
-    several.told();
+    several.published();
     several.instances[0].bus.is_open.send_replace(true);
     assert_eq!(theft.await.unwrap().unwrap(), Err(Denied::InvalidReloginKey));
-    assert_eq!(several.told(), "a rotated 3\na rotated 4\na user null\na token null");
+    assert_eq!(several.published(), "a rotated 3\na rotated 4\na user null\na token null");
     assert_eq!(several.relogin(1, "a", &third, 5).await, Err(Denied::InvalidReloginKey));
 }
 
-/// The instance that tells something late corrects it.
+/// The instance whose events are late corrects them.
 #[tokio::test(start_paused = true)]
 async fn after_events_that_crossed_a_connection_shows_what_is_stored() {
     let mut several = Several::new(2).await;
     let key = several.login(0, "a", Some(1)).await.unwrap().relogin_key;
-    several.told();
+    several.published();
     several.instances[0].bus.is_open.send_replace(false);
     let late = several.instances[0].sessions.clone();
     let relogin =
         tokio::spawn(async move { late.relogin(cid("b"), &using(&key, Some(2)), None, Browser::default()).await });
     tokio::time::sleep(Duration::from_millis(1)).await;
     several.logout(1, "b").await.unwrap();
-    assert_eq!(several.told(), "b user null\nb token null\na user null\na token null");
+    assert_eq!(several.published(), "b user null\nb token null\na user null\na token null");
     several.instances[0].bus.is_open.send_replace(true);
     relogin.await.unwrap().unwrap().unwrap();
-    let told = several.told();
-    assert!(told.contains("b token \"user\""), "{told}");
-    assert!(told.ends_with("b user null\nb token null"), "{told}");
+    let published = several.published();
+    assert!(published.contains("b token \"user\""), "{published}");
+    assert!(published.ends_with("b user null\nb token null"), "{published}");
 }
 
-/// A refresh tells the user only, and does not look again before its answer. The model found this.
+/// A refresh sends the user only, and does not check that before its answer. The model found this.
 #[tokio::test(start_paused = true)]
 async fn a_user_who_was_shown_late_by_a_refresh_is_taken_back_a_moment_later() {
     let mut several = Several::new(2).await;
     let key = several.login(0, "a", Some(1)).await.unwrap().relogin_key;
     let sid = ReloginKey::session(&key).unwrap();
-    several.told();
+    several.published();
     several.instances[0].bus.is_open.send_replace(false);
     let late = several.instances[0].sessions.clone();
     let token = Token { sid, ..several.token() };
@@ -252,28 +252,28 @@ async fn a_user_who_was_shown_late_by_a_refresh_is_taken_back_a_moment_later() {
     });
     tokio::time::sleep(Duration::from_millis(1)).await;
     several.logout(1, "a").await.unwrap();
-    several.told();
+    several.published();
     several.instances[0].bus.is_open.send_replace(true);
     refresh.await.unwrap().unwrap().unwrap();
-    assert_eq!(several.told(), "a user \"jane\"", "and nobody is logged in");
+    assert_eq!(several.published(), "a user \"jane\"", "and nobody is logged in");
     late.confirm_wanted().await;
     late.confirm_late().await.unwrap();
-    assert_eq!(several.told(), "a user null\na token null");
+    assert_eq!(several.published(), "a user null\na token null");
     late.confirm_late().await.unwrap();
-    assert_eq!(several.told(), "", "once");
-    // A correct connection is told nothing more, and an end at the same instance is told once.
+    assert_eq!(several.published(), "", "once");
+    // A correct connection gets nothing more, and an end at the same instance is sent once.
     let key = several.login(0, "a", Some(2)).await.unwrap().relogin_key;
     for attempt in 3..5 {
         let token = Token { sid: ReloginKey::session(&key).unwrap(), ..several.token() };
         let params = self::using(&key, Some(attempt));
         late.relogin(cid("a"), &params, Some(token), Browser::default()).await.unwrap().ok();
-        several.told();
+        several.published();
         if attempt == 4 {
             several.logout(0, "a").await.unwrap();
-            assert_eq!(several.told(), "a user null\na token null");
+            assert_eq!(several.published(), "a user null\na token null");
         }
         late.confirm_late().await.unwrap();
-        assert_eq!(several.told(), "");
+        assert_eq!(several.published(), "");
     }
 }
 
@@ -290,24 +290,24 @@ async fn a_connection_is_corrected_once_the_store_answers_again() {
     });
     tokio::time::sleep(Duration::from_millis(1)).await;
     several.logout(1, "b").await.unwrap();
-    several.told();
+    several.published();
     several.instances[0].view.failures.store(2, SeqCst);
     several.instances[0].bus.is_open.send_replace(true);
     relogin.await.unwrap().unwrap_err();
-    assert!(several.told().ends_with("b token \"user\"\nb user \"jane\""));
+    assert!(several.published().ends_with("b token \"user\"\nb user \"jane\""));
     late.confirm_wanted().await;
     late.confirm_late().await.unwrap_err();
-    assert_eq!(several.told(), "", "the store says nothing yet");
+    assert_eq!(several.published(), "", "the store says nothing yet");
     late.confirm_wanted().await;
     late.confirm_late().await.unwrap();
-    assert_eq!(several.told(), "b user null\nb token null");
+    assert_eq!(several.published(), "b user null\nb token null");
 }
 
 #[test]
 fn a_bounded_number_of_connections_waits_for_a_look() {
     let unconfirmed = Unconfirmed::default();
-    unconfirmed.add((0..=TOLD_AT_MOST).map(|n| (cid(&format!("c{n}")), None)));
-    assert_eq!(unconfirmed.lock().len(), TOLD_AT_MOST);
+    unconfirmed.add((0..=MAX_NOTIFIED).map(|n| (cid(&format!("c{n}")), None)));
+    assert_eq!(unconfirmed.lock().len(), MAX_NOTIFIED);
 }
 
 /// As above, but the one that was late is killed before it has looked again.
@@ -321,29 +321,29 @@ async fn late_events_of_a_killed_instance_are_corrected_by_the_other() {
         tokio::spawn(async move { late.relogin(cid("b"), &using(&key, Some(2)), None, Browser::default()).await });
     tokio::time::sleep(Duration::from_millis(1)).await;
     several.logout(1, "b").await.unwrap();
-    several.told();
+    several.published();
     several.instances[0].bus.is_open.send_replace(true);
-    let mut told = String::new();
-    while !told.contains("b user \"jane\"") {
+    let mut published = String::new();
+    while !published.contains("b user \"jane\"") {
         tokio::task::yield_now().await;
-        told += &several.told();
+        published += &several.published();
     }
     relogin.abort();
-    assert!(relogin.await.is_err() && !told.contains("b user null"), "{told}");
+    assert!(relogin.await.is_err() && !published.contains("b user null"), "{published}");
     assert_eq!(several.user_on(1, "b").await, None, "its gateway has a user and the store has none");
-    assert_eq!(several.instances[1].sessions.tell_again().await.unwrap(), 2);
-    let told = several.told();
+    assert_eq!(several.instances[1].sessions.resend().await.unwrap(), 2);
+    let published = several.published();
     for line in ["a user null", "a token null", "b user null", "b token null"] {
-        assert!(told.contains(line), "{told}");
+        assert!(published.contains(line), "{published}");
     }
-    // What was told long ago is not told again.
+    // What was sent long ago is not sent again.
     tokio::time::sleep(Duration::from_secs(61)).await;
-    assert_eq!(several.instances[1].sessions.tell_again().await.unwrap(), 0);
+    assert_eq!(several.instances[1].sessions.resend().await.unwrap(), 0);
     // And a connection that is logged in stays so.
     several.login(1, "c", None).await.unwrap();
-    several.told();
-    several.instances[1].sessions.tell_again().await.unwrap();
-    assert_eq!(several.told(), "c token \"user\"\nc user \"jane\"");
+    several.published();
+    several.instances[1].sessions.resend().await.unwrap();
+    assert_eq!(several.published(), "c token \"user\"\nc user \"jane\"");
 }
 
 /// Gateways drop the events that come before the answer to a get.
@@ -354,10 +354,10 @@ async fn events_sent_while_a_get_is_answered_are_sent_again_after_it() {
     let (answered, user) = sessions.session_on(&cid("a")).await.unwrap();
     assert_eq!((answered, user), (None, None));
     several.login(1, "a", None).await.unwrap();
-    several.told();
+    several.published();
     // Only now the answer comes to the gateway.
     sessions.confirm_session(&cid("a"), answered).await.unwrap();
-    assert_eq!(several.told(), "a token \"user\"\na user \"jane\"");
+    assert_eq!(several.published(), "a token \"user\"\na user \"jane\"");
     // The same when the renewal of a token clears its connection.
     several.instances[0].bus.is_open.send_replace(false);
     let late = several.instances[0].sessions.clone();
@@ -366,10 +366,10 @@ async fn events_sent_while_a_get_is_answered_are_sent_again_after_it() {
     several.login(1, "b", None).await.unwrap();
     several.instances[0].bus.is_open.send_replace(true);
     renewal.await.unwrap().unwrap();
-    assert!(several.told().ends_with("b user null\nb token null\nb token \"user\"\nb user \"jane\""));
+    assert!(several.published().ends_with("b user null\nb token null\nb token \"user\"\nb user \"jane\""));
 }
 
-/// Others may change without end what a connection is to be told.
+/// Others may change without end what a connection should show.
 #[tokio::test(start_paused = true)]
 async fn a_connection_is_corrected_a_limited_number_of_times() {
     let mut several = Several::new(2).await;
@@ -377,13 +377,13 @@ async fn a_connection_is_corrected_a_limited_number_of_times() {
     let Instance { sessions, view, .. } = &several.instances[0];
     let (sessions, view) = (sessions.clone(), view.clone());
     let (session, _) = sessions.session_on(&cid("a")).await.unwrap();
-    several.told();
+    several.published();
 
     view.flips.store(15, SeqCst);
     sessions.confirm_session(&cid("a"), session).await.unwrap();
-    let told = several.told();
-    assert_eq!(told.matches("a token").count(), 15, "{told}");
-    assert!(told.ends_with("a user null\na token null"), "{told}");
+    let published = several.published();
+    assert_eq!(published.matches("a token").count(), 15, "{published}");
+    assert!(published.ends_with("a user null\na token null"), "{published}");
 
     view.flips.store(16, SeqCst);
     let contended = sessions.confirm_session(&cid("a"), None).await;
@@ -399,7 +399,7 @@ async fn of_two_logins_at_once_on_one_connection_one_wins_and_no_session_is_left
         assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 1, "{answers:?}");
         assert!(answers.contains(&Err(Denied::AlreadyLoggedIn)));
         assert_eq!(several.sessions_of(1).await, 1);
-        assert!(several.told().ends_with("a user \"jane\""));
+        assert!(several.published().ends_with("a user \"jane\""));
         let key = answers.into_iter().find_map(Result::ok).unwrap().relogin_key;
         several.relogin(0, "b", &key, 7).await.unwrap();
     }
@@ -423,7 +423,7 @@ async fn a_connection_that_two_instances_put_on_two_sessions_stays_on_one() {
     let view = &several.instances[0].view;
     view.catch_up();
     let [held] = view.find_all_by_connection(&cid("c")).await.unwrap().try_into().unwrap();
-    let token = told_to(&mut several.told);
+    let token = events_in(&mut several.published);
     assert!(token.lines().rfind(|line| line.starts_with("c token")).is_some_and(|line| !line.ends_with("null")));
     assert!([&first, &second].iter().any(|key| key.session() == Some(held)));
     // Both go on.
@@ -443,13 +443,13 @@ async fn an_overdue_session_is_ended_by_one_instance_and_its_end_sent_once() {
         for instance in &several.instances {
             instance.view.catch_up();
         }
-        several.told();
+        several.published();
         let stop = CancellationToken::new();
         let sweeping = several.instances.iter().map(|it| tokio::spawn(expiry::run(it.sessions.clone(), stop.clone())));
         let sweeping: Vec<_> = sweeping.collect();
         tokio::time::sleep(Duration::from_secs(120) + ENDING * 3).await;
-        let told = several.told();
-        assert_eq!(told.lines().count(), 100, "each connection its user and its token, once:\n{told}");
+        let published = several.published();
+        assert_eq!(published.lines().count(), 100, "each connection its user and its token, once:\n{published}");
         stop.cancel();
         join_all(sweeping).await;
         assert!(several.truth.lock().unwrap().is_empty());
@@ -460,7 +460,7 @@ async fn an_overdue_session_is_ended_by_one_instance_and_its_end_sent_once() {
 async fn an_end_that_a_crash_interrupted_is_sent_by_another_instance_after_a_while() {
     let mut several = Several::new(3).await;
     several.login(0, "a", None).await.unwrap();
-    several.told();
+    several.published();
     // The first ends after it has marked the session.
     several.instances[0].bus.is_open.send_replace(false);
     let cut_short = several.instances[0].sessions.clone();
@@ -473,9 +473,9 @@ async fn an_end_that_a_crash_interrupted_is_sent_by_another_instance_after_a_whi
         tokio::spawn(expiry::run(instance.sessions.clone(), stop.clone()));
     }
     tokio::time::sleep(ENDING / 2).await;
-    assert_eq!(several.told(), "", "it may only be slow");
+    assert_eq!(several.published(), "", "it may only be slow");
     tokio::time::sleep(ENDING * 2).await;
-    assert_eq!(several.told(), "a user null\na token null", "by one of them");
+    assert_eq!(several.published(), "a user null\na token null", "by one of them");
     assert!(several.truth.lock().unwrap().is_empty());
     stop.cancel();
 }
@@ -488,13 +488,13 @@ async fn user_changes_and_the_session_limit_cover_the_sessions_of_all_instances(
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     assert_eq!(several.sessions_of(1).await, 3, "three are allowed");
-    assert!(several.told().contains("a token null"));
+    assert!(several.published().contains("a token null"));
     let change = UserChange { id: UserId::Number(1), is_password_new: true, keep: None };
-    several.instances[1].sessions.tell_user(&change).await.unwrap();
+    several.instances[1].sessions.apply_user_change(&change).await.unwrap();
     assert_eq!(several.sessions_of(1).await, 0);
-    let told = several.told();
+    let published = several.published();
     for on in ["b", "c", "d"] {
-        assert!(told.contains(&format!("{on} token null")), "{told}");
+        assert!(published.contains(&format!("{on} token null")), "{published}");
     }
 }
 
@@ -554,7 +554,7 @@ async fn whatever_crosses_connections_show_what_is_stored_in_the_end() {
         }
         let mut several = several;
         let mut last = HashMap::new();
-        for line in several.told().lines() {
+        for line in several.published().lines() {
             if let [on, "token", token] = line.split(' ').collect::<Vec<_>>()[..] {
                 last.insert(on.to_owned(), token != "null");
             }

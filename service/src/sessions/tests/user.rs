@@ -8,9 +8,9 @@ fn change(id: i64) -> UserChange {
     UserChange { id: UserId::Number(id), is_password_new: false, keep: None }
 }
 
-/// What a connection was told, in its order; others may be told in between.
-fn on<'a>(on: &str, told: &'a str) -> Vec<&'a str> {
-    told.lines().filter_map(|line| line.strip_prefix(on)).map(str::trim_start).collect()
+/// The events of a connection, in their order; those of others may come in between.
+fn on<'a>(on: &str, published: &'a str) -> Vec<&'a str> {
+    published.lines().filter_map(|line| line.strip_prefix(on)).map(str::trim_start).collect()
 }
 
 impl World {
@@ -27,14 +27,14 @@ async fn another_role_reaches_all_connections_of_all_sessions_at_once() {
     world.attempt("b", &key, 1).await.unwrap();
     world.login("c", 1).await.unwrap();
     world.login("d", 2).await.unwrap();
-    world.told();
+    world.published();
     world.users.known.lock().unwrap().get_mut(&UserId::Number(1)).unwrap().role = "admin".to_owned();
-    world.sessions.tell_user(&change(1)).await.unwrap();
-    let told = world.told();
+    world.sessions.apply_user_change(&change(1)).await.unwrap();
+    let published = world.published();
     for connection in ["a", "b", "c"] {
-        assert_eq!(on(connection, &told), ["token \"admin\"", "user \"jane\""]);
+        assert_eq!(on(connection, &published), ["token \"admin\"", "user \"jane\""]);
     }
-    assert_eq!(told.lines().count(), 6, "{told}");
+    assert_eq!(published.lines().count(), 6, "{published}");
     assert_eq!(world.sessions_of(1).await, 2);
 }
 
@@ -43,17 +43,17 @@ async fn a_removed_user_is_logged_out_at_once() {
     let mut world = World::new().await;
     let key = world.login("a", 1).await.unwrap().relogin_key;
     world.login("b", 1).await.unwrap();
-    world.told();
+    world.published();
     world.users.known.lock().unwrap().remove(&UserId::Number(1));
-    world.sessions.tell_user(&change(1)).await.unwrap();
-    let told = world.told();
+    world.sessions.apply_user_change(&change(1)).await.unwrap();
+    let published = world.published();
     for connection in ["a", "b"] {
-        assert_eq!(on(connection, &told), ["user null", "token null"]);
+        assert_eq!(on(connection, &published), ["user null", "token null"]);
     }
     assert_eq!(world.sessions_of(1).await, 0);
     assert_eq!(world.relogin("a", &key).await, Err(Denied::InvalidReloginKey));
-    world.sessions.tell_user(&change(1)).await.unwrap();
-    assert_eq!(world.told(), "", "told twice, nothing more happens");
+    world.sessions.apply_user_change(&change(1)).await.unwrap();
+    assert_eq!(world.published(), "", "published twice, nothing more happens");
 }
 
 #[tokio::test(start_paused = true)]
@@ -62,17 +62,17 @@ async fn another_password_ends_all_sessions_but_the_one_it_was_changed_in() {
     for on in ["a", "b", "c"] {
         world.login(on, 1).await.unwrap();
     }
-    world.told();
+    world.published();
     let keep = Some(world.sid_on("b"));
-    world.sessions.tell_user(&UserChange { is_password_new: true, keep, ..change(1) }).await.unwrap();
+    world.sessions.apply_user_change(&UserChange { is_password_new: true, keep, ..change(1) }).await.unwrap();
     assert_eq!((world.user_on("a").await, world.user_on("c").await), (None, None));
     assert_eq!(world.user_on("b").await.as_deref(), Some("jane"));
-    let told = world.told();
+    let published = world.published();
     for connection in ["a", "c"] {
-        assert_eq!(on(connection, &told), ["user null", "token null"]);
+        assert_eq!(on(connection, &published), ["user null", "token null"]);
     }
 
-    world.sessions.tell_user(&UserChange { is_password_new: true, ..change(1) }).await.unwrap();
+    world.sessions.apply_user_change(&UserChange { is_password_new: true, ..change(1) }).await.unwrap();
     assert_eq!(world.sessions_of(1).await, 0);
 }
 
@@ -80,13 +80,13 @@ async fn another_password_ends_all_sessions_but_the_one_it_was_changed_in() {
 async fn a_change_that_could_not_be_sent_is_an_error_and_can_be_sent_again() {
     let mut world = World::new().await;
     world.login("a", 1).await.unwrap();
-    world.told();
+    world.published();
     world.users.fails.store(true, SeqCst);
-    assert!(matches!(world.sessions.tell_user(&change(1)).await, Err(SessionsError::Directory(_))));
+    assert!(matches!(world.sessions.apply_user_change(&change(1)).await, Err(SessionsError::Directory(_))));
     world.users.fails.store(false, SeqCst);
     world.bus.fails.store(true, SeqCst);
-    assert!(matches!(world.sessions.tell_user(&change(1)).await, Err(SessionsError::Bus(_))));
+    assert!(matches!(world.sessions.apply_user_change(&change(1)).await, Err(SessionsError::Bus(_))));
     world.bus.fails.store(false, SeqCst);
-    world.sessions.tell_user(&change(1)).await.unwrap();
-    assert_eq!(world.told(), "a token \"user\"\na user \"jane\"");
+    world.sessions.apply_user_change(&change(1)).await.unwrap();
+    assert_eq!(world.published(), "a token \"user\"\na user \"jane\"");
 }

@@ -7,9 +7,8 @@ use relogin_session::{
     Command, ConnectionId, Decision, Effect, Login, Next, OtherSession, Outcome, Proof, Record, Relogin, ReloginKey,
     Reply, SessionId, Token, Write, decide,
     machine::{
-        ended_by_logout, over_cap,
-        several::{apart, shown_only, told_last},
-        told,
+        ended_by_logout, events_for, over_cap,
+        several::{apart, last_tokens, shown_only},
     },
 };
 
@@ -184,14 +183,14 @@ impl Instance {
     }
 
     fn publish(&mut self, effects: Vec<Effect>) {
-        self.notified.extend(told_last(&effects).map(|(connection, _)| connection.clone()));
+        self.notified.extend(last_tokens(&effects).map(|(connection, _)| connection.clone()));
         self.lane.extend(effects.into_iter().map(Sent::Event));
     }
 
     /// Sends a connection what the replica says of it.
     fn resend(&mut self, connection: &ConnectionId) -> Option<SessionId> {
         let held = self.held_by(connection).cloned();
-        self.publish(told(connection, held.as_ref().map(|record| (record, jane()))).into());
+        self.publish(events_for(connection, held.as_ref().map(|record| (record, jane()))).into());
         held.map(|record| record.sid)
     }
 
@@ -568,5 +567,5 @@ impl Instance {
 
 /// The session that the last token event of each connection names.
 fn last_sent(effects: &[Effect]) -> LastSent {
-    told_last(effects).map(|(connection, session)| (connection.clone(), session)).collect()
+    last_tokens(effects).map(|(connection, session)| (connection.clone(), session)).collect()
 }
