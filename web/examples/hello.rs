@@ -16,7 +16,7 @@ async fn page() -> Result<(), Box<dyn std::error::Error>> {
     loop {
         match client.session() {
             SessionState::LoggedIn(user) => text.set_inner_text(&format!("Hello {}!", user.name)),
-            SessionState::Resuming | SessionState::Reconnecting(_) => {} // believed in: nothing to ask
+            SessionState::Resuming | SessionState::Reconnecting(_) => {} // assumed to be logged in
             SessionState::Anonymous | SessionState::Ended(_) => client.login("jane", &ask()).await?,
         }
         states.next().await;

@@ -186,7 +186,7 @@ impl Session {
         self.want(Want::Resume);
     }
 
-    /// The connection is lost, and with it what was held on it. The session itself is believed in.
+    /// The connection is lost, and with it what was held on it. The session itself is assumed to be alive.
     pub(crate) fn disconnected(&mut self) {
         self.legacy = LegacyNotes::default();
         self.wanted = None;
