@@ -68,7 +68,7 @@ struct Open {
     state: Arc<WriterState>,
 }
 
-/// What the writer tells those who have something to write.
+/// What the writer reports to those who have something to write.
 #[derive(Debug, Default)]
 struct WriterState {
     /// Nobody reads what is written, so nobody waits for it any more.
@@ -380,7 +380,7 @@ mod tests {
         let addresses = failed["folded"]["remoteAddrs"].as_object().unwrap();
         assert_eq!((addresses.len(), &addresses["203.0.113.50"]), (16, &100.into()));
 
-        // The last of them are told when it stops.
+        // The last of them are reported when it stops.
         for _ in 0..100 {
             audit.write(Timestamp(20_000), event("login_failed")).await;
         }

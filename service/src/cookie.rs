@@ -1,5 +1,5 @@
-//! Reads cookies from the headers in auth requests, and makes the cookie that tells browsers apart.
-//! Must not depend on sessions or the bus.
+//! Reads cookies from the headers in auth requests, and makes the cookie that distinguishes
+//! browsers. Must not depend on sessions or the bus.
 //!
 //! The **browser's cookie** is 128 random bits that scripts cannot read. It says only that two
 //! requests come from one browser; a login binds its session to it. Where cookies are restricted to

@@ -5,7 +5,7 @@
 //! as it runs. Depends on the bus, but not on sessions or RES.
 //!
 //! All instances listen on `relogin.<name>.instance`. A question says who asks, and so does an
-//! answer. Of two that start at the same moment at least one hears the other's question, because
+//! answer. Of two that start at the same moment at least one gets the other's question, because
 //! each listens before it asks; the one with the lower id stays.
 
 mod fingerprints;
@@ -69,7 +69,7 @@ pub struct Claim {
     name: String,
     subject: String,
     state: Arc<Mutex<ClaimState>>,
-    /// The others are to hear of this instance, and it of them, before they would be asked.
+    /// The others are to know of this instance, and it of them, before they would be asked.
     is_new: Arc<Notify>,
 }
 
@@ -99,7 +99,7 @@ const ANSWER_DEADLINE: Duration = Duration::from_millis(750);
 const AGAIN: Duration = Duration::from_millis(20);
 
 /// How long to listen for instances that start at the same time: at least this long, and on a busy
-/// machine this many times as long as this instance needs to hear itself, up to
+/// machine this many times as long as this instance needs to get its own answer, up to
 /// [`ANSWER_DEADLINE`].
 const SIMULTANEOUS: Duration = Duration::from_millis(40);
 const TIMES: u32 = 20;
@@ -231,7 +231,7 @@ impl Claim {
         }
     }
 
-    /// What tells this instance from others: 32 hexadecimal digits.
+    /// What distinguishes this instance from others: 32 hexadecimal digits.
     #[must_use]
     pub fn id(&self) -> String {
         self.state().me.id.clone()
@@ -245,7 +245,7 @@ impl Claim {
     }
 
     /// This instance has the list of users that this digest is of; none: it has none that can be
-    /// used. The others are told at once.
+    /// used. The others are notified at once.
     pub fn show_users(&self, digest: Option<&str>) {
         let mut state = self.state();
         if state.me.users.as_deref() != digest {
@@ -439,7 +439,7 @@ mod tests {
         }
     }
 
-    /// Whatever each has heard of the other, one that is ready has gone first.
+    /// Whatever each knows of the other, one that is ready has gone first.
     #[tokio::test(start_paused = true)]
     async fn an_instance_that_is_slow_to_start_makes_way_for_one_that_is_ready() {
         let bus = Arc::new(LocalBus::new());

@@ -57,7 +57,7 @@ impl Log {
 
 fn write(lines: &Receiver<Message>, mut target: impl Write, dropped: &AtomicU64) {
     while let Ok(message) = lines.recv() {
-        // Nobody is left to be told if that fails.
+        // There is nobody left to report a failure to.
         match message {
             Message::Line(line) => target.write_all(&line).ok(),
             Message::End(done) => {

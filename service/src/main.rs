@@ -305,7 +305,7 @@ fn log_to_stderr(filter: Option<&str>) -> anyhow::Result<(Repetitions, LogGuard)
     Ok((repetitions, guard))
 }
 
-/// The last words on standard error. Nobody is left to be told if that fails.
+/// The last words on standard error. There is nobody left to report a failure to.
 fn complain(text: &str) {
     writeln!(io::stderr(), "{text}").ok();
 }

@@ -24,7 +24,7 @@ use self::complaints::Complaints;
 /// The web origins that are the server's own or allowed.
 #[derive(Debug, Default)]
 pub struct Origins {
-    /// The server's public origins; empty if it was not told.
+    /// The server's public origins; empty if none was given.
     public: Vec<url::Origin>,
     allow: AllowOrigin,
     /// Those of `allow` that are web sites.

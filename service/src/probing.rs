@@ -152,7 +152,7 @@ mod tests {
         probed.answer("c0").await;
         probed.world.login("john", 2).await.unwrap();
         probed.world.published();
-        // Pruned, or its session over: cleared. On another session by now: that one has told it
+        // Pruned, or its session over: cleared. On another session by now: that one has notified it
         // what counts.
         sessions.renew(&cid("gone"), probed.sid).await.unwrap();
         sessions.renew(&cid("john"), probed.sid).await.unwrap();

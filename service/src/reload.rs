@@ -59,7 +59,7 @@ pub struct Secrets {
     pub sessions: Arc<Sessions>,
     /// The public keys with which others verify them.
     pub jwks: watch::Sender<Option<String>>,
-    /// What other instances hear of them.
+    /// What other instances learn of them.
     pub claim: Option<Claim>,
 }
 

@@ -322,7 +322,7 @@ impl Browser {
     /// Starts noting which views the page turns to; a reload ends it.
     ///
     /// # Errors
-    /// If the page cannot be told.
+    /// If the page cannot be reached.
     pub async fn watch_views(&self) -> Result<()> {
         const WATCH: &str = r"
             window.viewsSeen = [];

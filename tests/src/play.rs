@@ -57,7 +57,7 @@ macro_rules! on {
     };
 }
 
-/// Why a scenario failed, told in one line a cause.
+/// Why a scenario failed, in one line a cause.
 pub struct Failure {
     error: anyhow::Error,
     evidence: PathBuf,

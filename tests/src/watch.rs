@@ -1,6 +1,6 @@
 //! Ends the tests when they hang where no deadline of theirs can end them: in code that does not
 //! give way, or in a runtime that waits for its threads. It then says what was being played, which
-//! the run's log would not tell otherwise.
+//! the run's log would not say otherwise.
 
 use std::{
     io::Write as _,

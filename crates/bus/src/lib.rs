@@ -114,7 +114,8 @@ pub trait Bus: Send + Sync {
     async fn flush(&self) -> Result<(), BusError>;
 
     /// The state of the transport, and its changes. A short loss may be over before a receiver
-    /// looks: a receiver that is told of a change and finds [`Link::Up`] was cut off in between.
+    /// looks: a receiver that is notified of a change and finds [`Link::Up`] was cut off in
+    /// between.
     fn link(&self) -> watch::Receiver<Link>;
 
     /// Returns the needed permissions that the transport is known to refuse while it is connected.

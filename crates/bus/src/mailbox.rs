@@ -49,7 +49,7 @@ pub enum Delivery {
 }
 
 /// Where a bus puts what an owner has asked for. Holds a limited number of bytes: an owner that
-/// falls behind loses messages and is told so, instead of using up the machine's memory.
+/// falls behind loses messages and is notified, instead of using up the machine's memory.
 #[derive(Clone, Debug)]
 pub struct Mailbox {
     queue: mpsc::UnboundedSender<Queued>,

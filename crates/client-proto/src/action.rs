@@ -30,7 +30,7 @@ pub enum Action {
 }
 
 impl Action {
-    /// How the session manager's event is told.
+    /// How the session manager's event is reported.
     pub(crate) fn of_event(event: manager::Event) -> Self {
         match event {
             manager::Event::Diagnostic(diagnostic) => Self::Diagnose(diagnostic),
@@ -65,7 +65,7 @@ pub enum Resource {
     Collection(List<Value>),
 }
 
-/// What the page is told.
+/// What is reported to the page.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
     /// The connection's state is another one.

@@ -50,7 +50,7 @@ pub struct Client {
     /// Who was logged in on the connection when that was last looked at.
     observed_user: ObservedUser,
     clock: Clock,
-    /// The connection's state, as the page was told last.
+    /// The connection's state, as it was reported last.
     last_reported: Option<ConnectionState>,
 }
 
@@ -233,7 +233,7 @@ impl Client {
         }
     }
 
-    /// Tells the page what is otherwise than it was told last.
+    /// Reports to the page what has changed since it was reported last.
     fn report(&mut self) {
         let state = self.connection.state();
         if self.last_reported.replace(state) != Some(state) {

@@ -240,7 +240,7 @@ impl Connection {
         self.wake(turn, out);
     }
 
-    /// The probe tells a lost network from a gateway on this very machine.
+    /// The probe distinguishes a lost network from a gateway on this very machine.
     pub(crate) fn offline(&mut self, turn: &Turn, out: &mut Outbox) {
         self.offline = true;
         self.probe(turn, out);

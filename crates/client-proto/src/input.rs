@@ -84,7 +84,7 @@ pub enum Input {
     SocketOpened(SocketId),
     /// A text frame came.
     Frame(SocketId, Secret),
-    /// The socket closed, failed, or could not be opened. The last that is heard of it.
+    /// The socket closed, failed, or could not be opened. No more events of it follow.
     SocketClosed(SocketId, Closing),
     /// Something happened on the platform.
     Platform(PlatformEvent),
@@ -137,8 +137,8 @@ pub enum Command {
     /// stays either way, is kept over reconnects, and is tried again with back-off and after each
     /// login, until unsubscribed.
     Subscribe(ResourceId),
-    /// Take one subscription back. The gateway is told after [`Config::linger`], unless somebody
-    /// subscribes by then.
+    /// Take one subscription back. The gateway is notified after [`Config::linger`], unless
+    /// somebody subscribes by then.
     Unsubscribe(ResourceId),
     /// Read a resource once. Settles with [`Answer::Got`](crate::Answer::Got).
     Get(ResourceId),

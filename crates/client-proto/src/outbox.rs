@@ -27,13 +27,13 @@ pub(crate) enum Purpose {
     Call(Token, CallKind),
     /// A caller's get.
     Get(Token, ResourceId),
-    /// Nobody's any more: the caller has been told that it timed out. The answer may still bring a
+    /// Nobody's any more: the caller was answered that it timed out. The answer may still bring a
     /// subscription, to be given back.
     Abandoned,
 }
 
 impl Purpose {
-    /// Who is told of the answer, if it is not one of the client's own parts.
+    /// Who gets the answer, if it is not one of the client's own parts.
     pub(crate) fn caller(&self) -> Option<Token> {
         match self {
             Self::Call(token, _) | Self::Get(token, _) => Some(*token),
@@ -82,7 +82,8 @@ impl Outbox {
     }
 
     /// Sends a request, with params in JSON text, that is waited for until `deadline`. Without a
-    /// socket the request times out: whoever sends is told of the socket's end at the same time.
+    /// socket the request times out: whoever sends is notified of the socket's end at the same
+    /// time.
     pub(crate) fn send(&mut self, purpose: Purpose, method: &Method, params: Option<&str>, deadline: Option<Duration>) {
         let id = self.requests.add(purpose, deadline.unwrap_or(Duration::MAX));
         if let Some(socket) = self.socket {

@@ -110,7 +110,7 @@ async fn run(gateway: Gateway, mut to_send: mpsc::UnboundedReceiver<String>, hap
                 return;
             }
         }
-        // The socket was dropped. It does no harm if the gateway is not told.
+        // The socket was dropped. It does no harm if the gateway is not notified.
         let _ = sink.close().await;
     };
     tokio::select! {

@@ -102,7 +102,7 @@ async fn a_program(stage: &mut Stage) -> Result<()> {
     session(&client, is_jane).await;
     ticks(&client).await;
 
-    // It keeps it by using the key, which nobody has told it when to do.
+    // It keeps it by using the key, though no answer has said when.
     let mut events = client.events();
     while client.generation().is_none_or(|generation| generation < 3) {
         next(&mut events).await;

@@ -69,7 +69,7 @@ impl Client {
     }
 
     /// Subscribes to `rid` without waiting for it. A subscription that is refused is tried again
-    /// for as long as the resource is held. [`Resource::events`] tells when the values have come.
+    /// for as long as the resource is held. [`Resource::events`] says when the values have come.
     ///
     /// # Errors
     /// [`Error::Id`] if `rid` is not a resource id.

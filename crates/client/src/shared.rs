@@ -15,7 +15,7 @@ use relogin_res::{Map, ResourceId};
 /// The result of a command.
 pub(crate) type Outcome = Result<Answer, RequestError>;
 
-/// How many events a stream may fall behind by; after that it is told to read the resource again.
+/// How many events a stream may fall behind by; after that it has to read the resource again.
 const MAX_EVENTS: usize = 1024;
 
 /// The clock of [`Moment::now`](relogin_client_proto::Moment::now).
@@ -70,7 +70,7 @@ struct Watch {
     waker: Option<Waker>,
 }
 
-/// What a watch tells its stream.
+/// What a watch hands to its stream.
 #[derive(Debug)]
 pub(crate) enum News {
     Event(Event),

@@ -48,8 +48,8 @@ impl Connection {
         if let Way::Line(line) = &self.way { line.debt().bytes() } else { 0 }
     }
 
-    /// Closes it. One that is not open yet is told by the missing verdict, a request by the missing
-    /// answer.
+    /// Closes it. One that is not open yet learns it by the missing verdict, a request by the
+    /// missing answer.
     pub(crate) fn hang_up(self, close_reason: CloseReason) {
         if let Way::Line(line) = self.way {
             line.hang_up(close_reason);

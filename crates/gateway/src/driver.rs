@@ -349,7 +349,7 @@ impl Driver {
         self.act();
     }
 
-    /// Closes a connection now, and tells the state machine.
+    /// Closes a connection now, and notifies the state machine.
     fn cut(&mut self, key: ConnectionKey, close_reason: CloseReason) {
         if let Some(Connection { way: Way::Line(line), .. }) = self.remove(key) {
             self.ended.retain(|debt| debt.bytes() > 0);

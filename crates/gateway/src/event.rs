@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 use crate::{counts::Stats, line::Line};
 
-/// What WebSockets, HTTP requests and the gateway tell.
+/// What WebSockets, HTTP requests and the gateway report.
 pub(crate) enum Event {
     /// A WebSocket is requested. The verdict says whether it opens; without one, it does not.
     Opening { key: ConnectionKey, cid: String, origin: Origin, verdict: oneshot::Sender<Verdict> },

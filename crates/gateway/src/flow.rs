@@ -78,7 +78,7 @@ impl Flow {
         }
     }
 
-    /// Adds a frame of the client, for which credit was taken. True if the driver must be told.
+    /// Adds a frame of the client, for which credit was taken. True if the driver must be notified.
     #[must_use]
     pub(crate) fn put(&self, frame: Utf8Bytes) -> bool {
         let mut inbox = self.inbox();
@@ -86,7 +86,7 @@ impl Flow {
         !mem::replace(&mut inbox.is_known, true)
     }
 
-    /// The next frame of the client. If there is none, the driver will be told of the one after.
+    /// The next frame of the client. If there is none, the driver will be notified of the next one.
     pub(crate) fn take(&self) -> Option<Utf8Bytes> {
         let mut inbox = self.inbox();
         let frame = inbox.frames.pop_front();

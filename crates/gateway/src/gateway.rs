@@ -1,5 +1,5 @@
 //! The running gateway: opens WebSockets, and stops. Must not depend on the RES protocol beyond
-//! what it is told of a request.
+//! what it gets of a request.
 
 use std::{
     fmt,

@@ -127,7 +127,7 @@ impl Line {
         Debt::of(&self.flow)
     }
 
-    /// The next frame of the client. If there is none, an event tells of the one after.
+    /// The next frame of the client. If there is none, an event announces the next one.
     pub(crate) fn take(&self) -> Option<Utf8Bytes> {
         self.flow.take()
     }

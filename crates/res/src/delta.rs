@@ -1,6 +1,6 @@
 //! Changes of models and collections: applying them, and finding them between two states.
 //!
-//! Applying gives back what really changed, so that nobody is told of what stays as it is.
+//! Applying gives back what really changed, so that nobody is notified of what stays as it is.
 
 use std::borrow::Borrow;
 

@@ -142,7 +142,7 @@ impl Change<Verbatim> {
 
 /// True if a client can tell the values apart: primitives by their texts, references by what they
 /// refer to, data by what is in them. Texts, because a number need not fit into any of ours. Where
-/// there is doubt, values differ: a change that is told for nothing does no harm.
+/// there is doubt, values differ: a change that is sent for nothing does no harm.
 impl PartialEq for Verbatim {
     fn eq(&self, other: &Self) -> bool {
         match (self, other) {

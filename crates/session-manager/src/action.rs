@@ -1,5 +1,5 @@
 //! What comes out of the [`SessionManager`](crate::SessionManager): what its driver has to do, and
-//! what the page is told.
+//! what is reported to the page.
 
 use std::time::Duration;
 
@@ -47,7 +47,7 @@ pub struct Request {
     pub params: Option<Secret>,
 }
 
-/// What the page is told.
+/// What is reported to the page.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
     /// Something to log, for people who want to know why a session is as it is.

@@ -1,5 +1,6 @@
 //! Diagnostics: what the session manager saw and did, for people who want to know why a session is
-//! as it is. They hold no keys, no passwords, and of an attempt only what tells it from others.
+//! as it is. They hold no keys, no passwords, and of an attempt only what distinguishes it from
+//! others.
 
 use std::fmt;
 
@@ -58,7 +59,7 @@ pub enum Diagnostic {
     Ended(EndReason),
 }
 
-/// The beginning of an attempt: enough to tell it from others, and too little to use it.
+/// The beginning of an attempt: enough to distinguish it from others, and too little to use it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ShortAttempt([u8; 2]);
 

@@ -1,27 +1,27 @@
-//! Infers why a session has ended whose key the service refuses, from what was heard of the
-//! session. Must not ask anybody: the service tells nobody, because a thief may be asking.
+//! Infers why a session has ended whose key the service refuses, from what was seen of the session.
+//! Must not ask anybody: the service does not say it, because a thief may be asking.
 //!
 //! `session.rs` collects the evidence: from the event `rotated` (`Session::rotated`; the diagnostic
 //! `MadeElsewhere`), and from a user model that lost its user (`Session::user_lost`; `UserLost`).
-//! When the service detects reuse, it tells `rotated` with a generation that nobody has made, one
+//! When the service detects reuse, it sends `rotated` with a generation that nobody has made, one
 //! above the newest; the audit trail has none with that number. Only the key of a bearer session
-//! can be stolen so: bound keys, and those of cookie sessions, end as `Refused` or otherwise.
-//! A sibling that made a generation and could not store it before the session was ended otherwise
+//! can be stolen so: bound keys, and those of cookie sessions, end as `Refused` or otherwise. A
+//! sibling that made a generation and could not store it before the session was ended otherwise
 //! leaves the same evidence: then a page says `Stolen` without a theft. A thief who made one leaves
 //! it, too, without `reuse_detected` if the session was ended otherwise. So does a retry on another
-//! connection, of which the others are told as of a generation that nobody has made.
-//! A page that heard neither, because there was no connection, says `Refused` (or `Expired`), even
-//! if the service has detected the reuse (`reuse_detected` in its audit trail).
+//! connection, which is announced to the others as a generation that nobody has made. A page that
+//! got neither, because there was no connection, says `Refused` (or `Expired`), even if the service
+//! has detected the reuse (`reuse_detected` in its audit trail).
 
 use crate::{
     EndReason,
     record::{Holding, Record},
 };
 
-/// What was heard against the session since its key was last good.
+/// The evidence against the session since its key was last good.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct TheftEvidence {
-    /// The service has told of this generation, and storage does not have it.
+    /// The service has announced this generation, and storage does not have it.
     pub(crate) rotated: Option<Holding>,
     /// The service took the user away.
     pub(crate) is_user_taken: bool,

@@ -13,7 +13,7 @@ pub(crate) struct LastReported {
 }
 
 impl LastReported {
-    /// One thing that is otherwise than the page was told last; it counts as told then.
+    /// One thing that has changed since it was reported last; it counts as reported then.
     pub(crate) fn next(
         &mut self,
         state: SessionState,

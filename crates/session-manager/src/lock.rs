@@ -14,7 +14,7 @@ use relogin_session::Attempt;
 
 use crate::{LockId, PlatformAction, outbox::Outbox, turn::Turn};
 
-/// How far apart siblings without a lock use a key that they hear of at the same moment.
+/// How far apart siblings without a lock use a key that they see at the same moment.
 const SPREAD: Duration = Duration::from_secs(1);
 
 /// Our share of the lock.

@@ -75,7 +75,7 @@ impl SessionManager {
         self.machine.out.next()
     }
 
-    /// The next thing to tell the page, until `None`: only what is otherwise than it was told last.
+    /// The next thing to report to the page, until `None`: only what has changed since it was last.
     #[must_use]
     pub fn poll_event(&mut self) -> Option<Event> {
         if !self.machine.session.log.is_empty() {

@@ -132,7 +132,7 @@ impl Operation {
         }
     }
 
-    /// Whether the service may have heard of it.
+    /// Whether the service may have got it.
     pub(crate) fn is_sent(&self) -> bool {
         match self {
             Self::Relogin(relogin) => relogin.is_sent(),

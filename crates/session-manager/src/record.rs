@@ -64,7 +64,7 @@ pub(crate) struct Holding {
     pub(crate) generation: u64,
 }
 
-/// What tells one session from another.
+/// What distinguishes one session from another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SessionName {
     /// The service's own id, which the key shows.

@@ -44,7 +44,7 @@ pub(crate) enum Want {
 pub(crate) struct Wanted {
     pub(crate) want: Want,
     pub(crate) not_before: Option<Duration>,
-    /// A sibling has put the key into storage, and told all others at the same moment.
+    /// A sibling has put the key into storage, and notified all others at the same moment.
     pub(crate) is_simultaneous: bool,
 }
 
@@ -148,8 +148,8 @@ impl Session {
         }
     }
 
-    /// A sibling has put a key into storage, and told all others at the same moment: it is to be
-    /// used.
+    /// A sibling has put a key into storage, and notified all others at the same moment: it is to
+    /// be used.
     pub(crate) fn want_with_all_others(&mut self) {
         self.want(Want::Resume);
         if let Some(wanted) = &mut self.wanted {
@@ -186,7 +186,8 @@ impl Session {
         self.want(Want::Resume);
     }
 
-    /// The connection is lost, and with it what was held on it. The session itself is assumed to be alive.
+    /// The connection is lost, and with it what was held on it. The session itself is assumed to be
+    /// alive.
     pub(crate) fn disconnected(&mut self) {
         self.legacy = LegacyNotes::default();
         self.wanted = None;
@@ -263,7 +264,7 @@ impl Session {
     }
 
     /// Whether a sibling has done what was wanted: storage has a key that is new enough. It may be
-    /// known already: a sibling's refresh is heard of while we wait for the lock that it holds.
+    /// known already: a sibling's refresh is noticed while we wait for the lock that it holds.
     pub(crate) fn is_met(&self, want: Want, record: &Record) -> bool {
         let SessionStatus::Attached { holding, stored: true } = self.status else { return false };
         holding.is_same_session(record.holding())

@@ -45,7 +45,7 @@ pub enum StorageAction {
         /// The stored text. After a swap it is never stale as long as the log answers. If the swap
         /// has succeeded, it equals the swap's own text to the letter.
         text: Option<Secret>,
-        /// Whether other tabs are to be told that it has changed.
+        /// Whether other tabs are to be notified that it has changed.
         is_changed: bool,
     },
 }

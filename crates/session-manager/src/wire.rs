@@ -93,7 +93,7 @@ pub(crate) fn challenge(result: Json) -> Option<Challenge> {
     Some(Challenge { challenge: text(&mut members, "challenge")?, expires_in: number(&members, "expiresIn")? })
 }
 
-/// The generation that an event `rotated` tells of.
+/// The generation that an event `rotated` names.
 pub fn rotated_generation(data: &Json) -> Option<u64> {
     data.get("generation")?.as_u64()
 }

@@ -38,7 +38,8 @@ pub enum CopyError {
 const AT_ONCE: usize = 256;
 
 /// Copies all sessions of `from` into `to`, which must be empty, or have been filled by a copy that
-/// was interrupted. No service may use either. `progress` is told how many of how many are done.
+/// was interrupted. No service may use either. `progress` is called with how many of how many are
+/// done.
 ///
 /// # Errors
 /// [`CopyError`] if they were not all copied.

@@ -32,8 +32,8 @@
 //! the next checkpoint. The log is synced before it is relied on: what a killed process had written
 //! may be only in the page cache.
 //!
-//! **Power loss.** The log's last frame may be torn; nobody was told of it. sled 0.34 appends to
-//! one file, `db`. Its flush ends in `sync_file_range`, which waits for the pages but neither
+//! **Power loss.** The log's last frame may be torn; nobody was answered for it. sled 0.34 appends
+//! to one file, `db`. Its flush ends in `sync_file_range`, which waits for the pages but neither
 //! flushes the drive's cache nor writes the file's size, so it is not a barrier; the fdatasync of
 //! that file that follows is. What is not in `db`: `conf` and the names of the files, synced when
 //! the store is opened; `snap.*`, created and synced by sled when it is opened, a shortcut that is

@@ -1,4 +1,4 @@
-//! A running service: where it is, what it is told, how it ends. Must not start any part of it.
+//! A running service: where it is, how it reloads, how it ends. Must not start any part of it.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -104,7 +104,7 @@ impl App {
         let is_in_time = tokio::time::timeout(STOP_DEADLINE, stopped).await.is_ok();
         // The bus first: it has the answers to what the store has written.
         if let Err(error) = self.bus.close().await {
-            // Not an error: without NATS nobody could be answered, and the next start tells
+            // Not an error: without NATS nobody could be answered, and the next start makes
             // gateways to fetch again.
             warn!("cannot send the last messages: {}", Chain(&error));
         }

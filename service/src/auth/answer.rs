@@ -58,7 +58,7 @@ impl Failure {
         }
     }
 
-    /// Logs what the caller is not told.
+    /// Logs what the answer does not say.
     pub(super) fn log(&self, route: &impl Display) {
         match self {
             Self::Malformed | Self::NotFound => {}

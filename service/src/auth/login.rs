@@ -28,7 +28,7 @@ pub(super) async fn login(cx: &AuthContext, payload: &[u8], reply: &str) -> Resu
     let (connection, token) = (request.connection.clone(), request.session());
     let params = request.params::<LoginParams>();
 
-    // Before the params, so that a user who is logged in is told that first; and before the
+    // Before the params, so that a user who is logged in gets that answer first; and before the
     // password check, which is expensive.
     let attempt = params.as_ref().ok().and_then(|params| params.attempt);
     if cx.sessions.is_logged_in(&connection, attempt, token).await? {

@@ -117,7 +117,7 @@ impl Queue {
         if ring.waiters.get(&party.key).is_some_and(|waiters| waiters.len() >= party.share) {
             return Entered::Full;
         }
-        // The party with the most waiting logins makes room. Dropping the waiter tells it.
+        // The party with the most waiting logins makes room. Dropping the waiter refuses it.
         let displaced = if ring.count < self.most { None } else { ring.displace() };
         if ring.count >= self.most {
             return Entered::Full;

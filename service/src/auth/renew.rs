@@ -1,6 +1,6 @@
 //! `auth.<name>.renew`: the method that gateways call for each connection with one of the service's
 //! tokens when `system.tokenReset` asks them to. The answer proves that the connection exists; a
-//! connection whose session is gone is told so.
+//! connection whose session is gone is cleared.
 
 use relogin_res::service::Response;
 

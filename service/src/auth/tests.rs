@@ -103,7 +103,7 @@ impl Rig {
         Self { bus, gate, password, sessions, users, at_once, stop, running }
     }
 
-    /// Sends a request; its answers, and all that is heard of `also`, arrive in one mailbox.
+    /// Sends a request; its answers, and all messages on `also`, arrive in one mailbox.
     async fn send(&self, subject: &str, payload: impl Into<bytes::Bytes>, also: &[&str]) -> Asked {
         let (mailbox, inbox) = Mailbox::new();
         let mut guards = Vec::new();
@@ -445,7 +445,7 @@ async fn a_bad_device_key_is_refused_before_the_password_is_looked_at() {
     }
     rig.gate.send_replace(true);
     rig.log_in("c1").await;
-    // A connection that is logged in is told that first.
+    // A connection that is logged in gets that answer first.
     assert_eq!(code(&rig.auth("login", "c1", &with_device(&json!({}))).await), "session.alreadyLoggedIn");
     // No device is a bearer session.
     let bearer = rig.auth("login", "c2", &with_device(&json!(null))).await;

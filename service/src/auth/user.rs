@@ -58,8 +58,8 @@ pub(super) async fn get(cx: &AuthContext, hold: Option<&mut Hold<'_>>, payload: 
 }
 
 impl Hold<'_> {
-    /// The answer is sent. What another instance has told the connection before that may have come
-    /// to the gateway before the answer, which drops it: then it is told again.
+    /// The answer is sent. What another instance has sent the connection before that may have come
+    /// to the gateway before the answer, which drops it: then it is sent again.
     pub(super) async fn confirm(self, cx: &AuthContext) {
         if let Err(error) = cx.sessions.confirm_session(&self.connection, self.answered).await {
             debug!(connection = %self.connection, "cannot check again which user was answered: {}", Chain(&error));

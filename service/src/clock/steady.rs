@@ -264,7 +264,7 @@ mod tests {
         for micros in 0..1_000_000 {
             often.now(Duration::from_micros(micros), Timestamp(TODAY + micros / 1_000));
         }
-        // The time of day is told in whole milliseconds.
+        // The time of day has whole milliseconds.
         let now = often.now(Duration::from_secs(1), Timestamp(TODAY + 1_000)).0;
         assert!((TODAY + 999..=TODAY + 1_000).contains(&now), "{now}");
         // A reading that was taken before another and comes after it.

@@ -50,8 +50,8 @@ const GATEWAY: &str = r#"<meta name="res-gateway" content=""#;
 const IMMUTABLE: &str = "public, max-age=31536000, immutable";
 
 impl Page {
-    /// The file at `path`, or a text that says why there is none. With `demo` the page is told that
-    /// it is a demo.
+    /// The file at `path`, or a text that says why there is none. With `demo` the page says that it
+    /// is a demo.
     pub(super) fn serve(&self, path: &str, request: &HeaderMap, demo: bool) -> Response {
         let of_demo = self.demo.as_ref().filter(|file| demo && file.path == path);
         match of_demo.or_else(|| self.find(path)) {

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::shared::{Contradiction, Shared};
 
-/// An instance, as others hear it.
+/// An instance, as it introduces itself to others.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Instance {
     /// 128 random bits in hexadecimal.
@@ -17,7 +17,8 @@ pub(super) struct Instance {
     /// None: its store is its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) shared: Option<Shared>,
-    /// What tells its list of users from others; none: it has no list, or none that can be used.
+    /// What distinguishes its list of users from others; none: it has no list, or none that can be
+    /// used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) users: Option<String>,
 }

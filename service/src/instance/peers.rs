@@ -22,7 +22,7 @@ struct Known {
     missed: watch::Sender<u64>,
 }
 
-/// Other instances that were heard.
+/// Other instances that have answered or announced themselves.
 #[derive(Debug, Default)]
 struct Met {
     /// One that does not belong to this.
@@ -35,9 +35,9 @@ struct Met {
 /// An instance with the same store.
 #[derive(Debug)]
 struct Belonging {
-    /// When it was heard last.
+    /// When its last message came.
     heard: Instant,
-    /// What tells its list of users from others.
+    /// What distinguishes its list of users from others.
     users: Option<String>,
 }
 
@@ -61,14 +61,14 @@ impl Peers {
         self.0.missed.subscribe()
     }
 
-    /// True if all instances with the same store that were heard have the list of users that this
+    /// True if all instances with the same store that are known have the list of users that this
     /// digest is of.
     #[must_use]
     pub fn have_users(&self, digest: &str) -> bool {
         self.met().belonging.values().all(|other| other.users.as_deref() == Some(digest))
     }
 
-    /// An instance with the same store was heard.
+    /// A message of an instance with the same store.
     pub(super) fn belongs(&self, other: &Instance) {
         let mut met = self.met();
         if other.ready {
@@ -103,7 +103,7 @@ impl Peers {
         self.forget_if(|other, _| other.id == from.id);
     }
 
-    /// Forgets an instance that has not been heard for long.
+    /// Forgets an instance that has sent nothing for long.
     pub(super) fn forget(&self) {
         self.forget_if(|_, heard| heard.elapsed() > GONE);
         let mut met = self.met();

@@ -1,6 +1,6 @@
 //! Connection locks: a connection is changed by one request at a time, from the store's write to
-//! the last event, so that gateways are told in the order in which changes were stored. Otherwise a
-//! token could arrive after its successor. Must not know what the changes are.
+//! the last event, so that gateways get events in the order in which changes were stored. Otherwise
+//! a token could arrive after its successor. Must not know what the changes are.
 //!
 //! Applies to this process only. Between processes, the store's revisions decide who writes, and
 //! what events that have crossed leave behind is corrected (`several.rs`).

@@ -1,6 +1,6 @@
 //! The liveness probe: which sessions' connections are being probed, and which have answered. RES
-//! tells no service when a connection ends, so connections of closed pages stay on their sessions
-//! until they are probed. Must not depend on the bus or the store.
+//! does not notify services when a connection ends, so connections of closed pages stay on their
+//! sessions until they are probed. Must not depend on the bus or the store.
 //!
 //! A session is probed once at a time. A connection that has not answered is unresponsive, but that
 //! counts only if the connection that certainly exists has answered: a gateway that does not

@@ -16,7 +16,7 @@ use super::{Answer, ConnectionGuard, Sessions, SessionsError, log, request::Sess
 use crate::proof::Signed;
 
 /// What is stored when a request is decided on, while nothing else happens to the connections that
-/// may be told of it.
+/// may be notified of it.
 struct Found<'a> {
     /// The session that the request is about.
     session: Option<Arc<Stored>>,

@@ -58,7 +58,8 @@ async fn unresponsive_connections_are_detached_and_those_whose_session_is_gone_a
     }
     assert_eq!(detached, ["conn.c0.token", "conn.c2.token", "conn.c3.token"]);
 
-    // A connection that is alive after all comes back; one that missed it is told when it renews.
+    // A connection that is alive after all comes back; one that missed it is cleared when it
+    // renews.
     let params = json!({"reloginKey": key, "attempt": attempt(10)});
     let back = gateway.auth("relogin", "c2", params).await;
     assert!(back["result"]["reloginKey"].is_string(), "{back}");
@@ -145,7 +146,7 @@ async fn sessions_that_expired_meanwhile_are_reported_after_the_start() {
     let model = gateway.ask("get.session.user.c1", json!({})).await["result"]["model"].take();
     assert_eq!(model["id"], Value::Null);
     service.stop().await;
-    // It may be told again, but it was told.
+    // It may be sent again, but it was sent.
     let mut told = Vec::new();
     while !told.contains(&"conn.c1.token null".to_owned()) {
         let (subject, payload) = gateway.hears_next().await;

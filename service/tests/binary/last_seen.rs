@@ -106,7 +106,7 @@ async fn relogin(gateway: &Gateway, on: &str, key: &Value) -> Option<Value> {
     answer["result"].get_mut("reloginKey").map(Value::take)
 }
 
-/// Waits until these connections are told that they are logged out.
+/// Waits until these connections are logged out.
 async fn are_logged_out(gateway: &mut Gateway, on: &[&str]) {
     let mut waiting: HashSet<_> = on.iter().map(|on| format!("conn.{on}.token")).collect();
     while !waiting.is_empty() {
@@ -131,7 +131,7 @@ async fn a_password_changed_while_no_instance_runs_ends_only_that_users_sessions
     are_logged_out(&mut gateway, &["c1"]).await;
     assert_eq!(relogin(&gateway, "c1", &jane).await, None);
     let john = relogin(&gateway, "c2", &john).await.expect("nobody has changed his password");
-    // Once: what was told is kept, so a session with the new password stays.
+    // Once: what was announced is kept, so a session with the new password stays.
     bed.kept(Some(&kept)).await;
     let jane = login(&gateway, "c1", "jane", "second").await;
     service.stop().await;
@@ -211,7 +211,8 @@ async fn while_a_new_users_file_reaches_one_instance_after_the_other_nothing_is_
     }
     let kept = bed.kept(Some(&kept)).await;
 
-    // A session that both have told of nothing, and then one of them comes with the former file.
+    // A session that neither has notified of anything, and then one of them comes with the former
+    // file.
     let mut jane = login(&gateway, "c1", "jane", "second").await;
     for _ in 0..2 {
         let service = old.serve(&format!("{} --store jetstream", bed.options())).await;

@@ -70,7 +70,7 @@ impl Gateway {
         Self::hearing(">", options, url).await
     }
 
-    /// A gateway that hears only what matches `pattern`, as real ones do. While somebody listens to
+    /// A gateway that gets only what matches `pattern`, as real ones do. While somebody listens to
     /// everything and answers nothing, each start of the service takes 750 ms: that may be another
     /// instance.
     pub(crate) async fn hearing(pattern: &'static str, options: ConnectOptions, url: &str) -> Self {

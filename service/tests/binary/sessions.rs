@@ -77,7 +77,7 @@ async fn a_session_that_expired_while_nobody_was_there_is_over() {
     let service = folder.serve("--demo --key-lifetime 1ms").await;
     let mut res = service.connect().await;
     let key = res.log_in("jane", "jane").await.unwrap()["reloginKey"].take();
-    // Its end is told.
+    // Its end is announced.
     if res.user().await.unwrap() != nobody() {
         res.event(&format!("{USER}.change")).await.unwrap();
     }

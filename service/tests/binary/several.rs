@@ -249,7 +249,7 @@ async fn logins_at_once_without_an_attempt_id_all_get_their_key() {
     }
 }
 
-/// Another instance corrects what a killed one may have told late.
+/// Another instance corrects what a killed one may have sent late.
 #[tokio::test]
 async fn a_killed_instance_is_noticed_and_connections_get_their_events_again() {
     let ((nats, _kept), secret) = (jetstream(), Folder::new());

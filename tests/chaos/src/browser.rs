@@ -43,7 +43,7 @@ impl Browser {
         Self { number, user, device, shared: Mutex::default() }
     }
 
-    /// A tab is opened: where it hears of others.
+    /// A tab is opened: where it is notified of others.
     pub fn open(&self, tab: u64) -> mpsc::UnboundedReceiver<PlatformEvent> {
         let (hears, heard) = mpsc::unbounded_channel();
         self.shared().tabs.insert(tab, hears);

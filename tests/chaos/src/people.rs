@@ -139,7 +139,7 @@ impl Person {
             }
             _ => {
                 self.place.recorder.event(Event::LogsOut { browser: self.browser.number });
-                // The page is logged out at once; the service may hear of it later.
+                // The page is logged out at once; the service may get it later.
                 let _ = timeout(Duration::from_secs(2), self.tabs[which].client.logout()).await;
             }
         }

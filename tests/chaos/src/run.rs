@@ -118,7 +118,7 @@ async fn come_back(people: &mut [Person]) -> Result<()> {
     all.map(drop).with_context(|| format!("not everybody is in again:\n{out}"))
 }
 
-/// Without faults, the owners of stolen keys are told, and log in again.
+/// Without faults, the owners of stolen keys learn why, and log in again.
 async fn calm_thefts(people: &mut [Person], place: &Place, seed: u64) -> Result<()> {
     let mut thief = Thief::new(place, seed);
     for person in people.iter_mut().step_by(2).take(CALM_THEFTS) {

@@ -16,7 +16,7 @@ pub struct Gateway(pub BTreeMap<ConnectionId, Connection>);
 pub struct Connection {
     /// The tab at its other end; none: a thief.
     pub tab: Option<usize>,
-    /// What services are told of it.
+    /// Its token, as services get it.
     pub token: Option<Token>,
     /// The user model, if it is subscribed to.
     pub model: Option<Option<User>>,
@@ -31,7 +31,7 @@ pub const ANSWERS: usize = 0;
 pub const USER: usize = 1;
 
 impl Gateway {
-    /// What the service tells.
+    /// An event of the service.
     pub fn hear(&mut self, effect: &Effect) {
         match effect {
             Effect::SetToken(cid, token) => {
@@ -49,7 +49,8 @@ impl Gateway {
         }
     }
 
-    /// The user model of a connection has this user now: subscribers are told if that is news.
+    /// The user model of a connection has this user now: subscribers are notified if that is a
+    /// change.
     pub fn show(&mut self, cid: &ConnectionId, user: Option<User>) {
         if let Some(connection) = self.0.get_mut(cid)
             && let Some(model) = &mut connection.model

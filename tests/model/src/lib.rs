@@ -25,8 +25,8 @@
 //! - *Names.* Attempts, sockets and connections are numbered by the tab that draws them; no other
 //!   tab draws the same.
 //!
-//! - *What is told late that changes nothing.* A timer that only tidies up costs nothing; sockets
-//!   open at once.
+//! - *Late events that change nothing.* A timer that only tidies up costs nothing; sockets open at
+//!   once.
 //! - *The liveness probe*, users that change, and several sessions but for the worlds with a login.
 //!
 //! In most worlds storage is one text, and a swap is one step. In those of [two

@@ -14,7 +14,7 @@ pub enum Mutant {
     StaleRetryIsReuse,
     /// A retry on another connection takes the session from nobody.
     RetryMovesNothing,
-    /// Other connections are told of a new generation after the one that made it has its token.
+    /// A new generation is announced to other connections after the one that made it has its token.
     AnnouncedAfterToken,
     /// The reply and the events go out before the record is written.
     ReplyBeforeWrite,
@@ -36,7 +36,7 @@ pub enum Mutant {
     SuccessorNotWritten,
     /// A logout leaves nothing in storage for the next page to finish.
     LogoutLeavesNothing,
-    /// What tells other connections of a new generation is lost.
+    /// The events that announce a new generation to other connections are lost.
     RotationNotAnnounced,
     /// The log is not asked: whose turn it is, is settled in localStorage.
     LogNotAsked,

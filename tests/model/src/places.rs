@@ -56,7 +56,7 @@ impl Operation {
         }
     }
 
-    /// What it came to, and whether other tabs are told; `None`: it is not done.
+    /// What it came to, and whether other tabs are notified; `None`: it is not done.
     #[must_use]
     pub fn done(&self) -> Option<(Option<Secret>, bool)> {
         match &self.action {

@@ -42,9 +42,9 @@ pub struct Tab {
     pub storage: RecordStorage,
     /// Likewise.
     pub operation: Option<Operation>,
-    /// What other tabs, or the browser, have told it.
+    /// Events of other tabs, or of the browser.
     pub news: VecDeque<News>,
-    /// Whether another tab has changed storage since it was told.
+    /// Whether another tab has changed storage since it was notified.
     pub hint: bool,
     /// Whether a login that was asked for here was confirmed.
     pub is_login_confirmed: bool,

@@ -82,7 +82,7 @@ struct Locks {
 pub enum Step {
     /// Storage answers a tab.
     Storage(usize),
-    /// A tab hears that storage has changed.
+    /// A tab is notified that storage has changed.
     Hint(usize),
     /// A frame of a lane reaches a tab.
     Deliver(usize, usize),
@@ -358,7 +358,7 @@ impl State {
         }
     }
 
-    /// Lets all that is under way arrive, and nothing go wrong. Of `frozen` tabs nothing is heard.
+    /// Lets all that is under way arrive, and nothing go wrong. `frozen` tabs do nothing.
     pub(crate) fn drain(&mut self, config: &Config, frozen: Option<usize>) {
         self.settle(config);
         for _ in 0..1000 {

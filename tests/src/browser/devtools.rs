@@ -75,7 +75,7 @@ impl Browser {
     /// reloaded: what waits for a timer waits forever.
     ///
     /// # Errors
-    /// If the page cannot be told.
+    /// If the page cannot be reached.
     pub async fn hold_timers(&self) -> Result<()> {
         self.run("globalThis.setTimeout = () => 0;").await.map(drop)
     }

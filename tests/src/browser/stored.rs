@@ -42,7 +42,7 @@ impl Browser {
     /// had from elsewhere.
     ///
     /// # Errors
-    /// If the page cannot be told.
+    /// If the page cannot be reached.
     pub async fn store(&self, record: &Value) -> Result<()> {
         self.storage("write(args[0])", vec![record.clone()]).await.map(drop)
     }

@@ -139,10 +139,10 @@ fn own_address() -> Option<Ipv4Addr> {
     }
 }
 
-/// Listening beyond this machine, without being told by which name it is known: each host may be
-/// its name, and the pages of that host are its own. But a page without an origin is nobody's, and
-/// one without TLS, which anybody on the way may have written, does nothing with cookies. The
-/// honest one is the page with TLS: there is no key to refresh, and it is told so.
+/// Listening beyond this machine, without knowing its own name: each host may be its name, and the
+/// pages of that host are its own. But a page without an origin is nobody's, and one without TLS,
+/// which anybody on the way may have written, does nothing with cookies. The honest one is the page
+/// with TLS: there is no key to refresh, and the answer says so.
 async fn beyond_this_machine_a_page_needs_a_host_of_its_own_and_tls_for_cookies(stage: &mut Stage) -> Result<()> {
     stage.listen_everywhere()?;
     stage.up(&["--cookie-session"]).await?;
@@ -163,7 +163,7 @@ async fn beyond_this_machine_a_page_needs_a_host_of_its_own_and_tls_for_cookies(
         ] {
             let opened = upgrade_from(from, to, &host, &page).await?;
             ensure!(opened == if is_own { "101" } else { "403" }, "{to} {page} {opened}");
-            // Without a key there is nothing to refresh, which only who may act is told.
+            // Without a key there is nothing to refresh, which only who may act learns.
             let request = format!(
                 "POST /api/session/refresh HTTP/1.1\r\nHost: {host}\r\nOrigin: {page}\r\nContent-Length: 0\r\n\
                  Connection: close\r\n\r\n"
@@ -210,7 +210,7 @@ async fn with_a_public_url_only_its_pages_connect(stage: &mut Stage) -> Result<(
 }
 
 /// `http://host` is not `https://host`, where a page acts with cookies. The honest one is the page
-/// that may: there is no key to refresh, and it is told so.
+/// that may: there is no key to refresh, and the answer says so.
 async fn pages_without_tls_do_nothing_with_its_cookies(stage: &mut Stage) -> Result<()> {
     stage.up(&["--public-url", "https://chat.example", "--cookie-session"]).await?;
     let to = stage.gateway_addr();

@@ -68,7 +68,7 @@ async fn nobody_answers_in_another_s_name(stage: &mut Stage) -> Result<()> {
     Ok(())
 }
 
-/// Each message of a service that makes no sense is told with its subject and what is wrong, but
+/// Each message of a service that makes no sense is logged with its subject and what is wrong, but
 /// not with what is in it; of many, most are only counted.
 async fn malformed_messages_of_a_service_are_few_lines_without_their_contents(stage: &mut Stage) -> Result<()> {
     const EVENTS: usize = 2_000;

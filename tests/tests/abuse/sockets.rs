@@ -347,7 +347,7 @@ async fn when_all_places_are_taken_sessions_go_on_and_places_come_back(stage: &m
         match raw.head().await {
             Ok(head) if head.starts_with("HTTP/1.1 101 ") => strangers.push(raw),
             Ok(head) => refusal = Some(head),
-            // Too many are refused at once for all to be told.
+            // Too many are refused at once for all to be answered.
             Err(_) => {}
         }
     }

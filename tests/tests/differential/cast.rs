@@ -41,7 +41,7 @@ const OWN_HEADERS: &[&str] = &[
     "x-frame-options",
 ];
 
-/// How the words of errors begin that tell what is wrong with an answer or a body: each program has
+/// How the words of errors begin that say what is wrong with an answer or a body: each program has
 /// its own (docs/gateway.md).
 const OWN_WORDS: &[&str] = &["Internal error: ", "Error decoding request body: "];
 
@@ -527,14 +527,14 @@ fn forget_words(json: &mut Exact) {
     }
 }
 
-/// A request's payload without what tells how a connection was opened.
+/// A request's payload without what says how a connection was opened.
 fn bare(text: &str) -> Result<Exact> {
     let mut payload = Exact::parse(text)?;
     ["header", "host", "remoteAddr", "uri"].into_iter().for_each(|name| payload.remove(name));
     Ok(payload)
 }
 
-/// With all that tells how a connection was opened but for what depends on the moment.
+/// With all that says how a connection was opened but for what depends on the moment.
 fn bare_values(text: &str) -> Result<Exact> {
     let mut payload = Exact::parse(text)?;
     if let Exact::Object(members) = &mut payload {

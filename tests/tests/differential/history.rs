@@ -140,7 +140,7 @@ impl World {
                 self.tell(number, events).await
             }
             14 => {
-                // No event tells of it: the reset finds it.
+                // No event announces it: the reset finds it.
                 self.graph.mutate(number, &mut self.rng);
                 self.publish("system.reset", json!({ "resources": [self.graph.name_of(number)] }).to_string()).await
             }

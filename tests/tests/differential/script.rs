@@ -27,8 +27,8 @@
 //!   `model test.a {…}` and `collection test.a […]` are short for that, and `grant` answers all
 //!   access requests;
 //! - `GET /api/test/a {…} | Header: value`: an HTTP request;
-//! - `event.test.a.change {…}`: the service tells of something; `h1` is the first cid that came
-//!   with a request and is not that of a client;
+//! - `event.test.a.change {…}`: the service sends an event; `h1` is the first cid that came with a
+//!   request and is not that of a client;
 //! - `256 times 1! get.test.a`: as often as it says;
 //! - `ours@ …`, `resgate@ …`: something that happens at one of the gateways only.
 //!

@@ -1,5 +1,5 @@
 //! Compressed messages with clients that are not ours: a browser, npm's `ws`, and what node has
-//! itself. The gateway's metrics tell what was compressed.
+//! itself. The gateway's metrics say what was compressed.
 
 use anyhow::{Context, Result};
 use relogin_tests::{in_time, service::Service, stage::Stage};

@@ -176,7 +176,7 @@ async fn key_cookies_on_many_connections_at_once(stage: &mut Stage) -> Result<()
         ensure!(set.iter().any(|cookie| cookie.starts_with("relogin-key-session=")), "{set:?}");
         assert_eq!(tab.user().await?["id"], 3);
     }
-    // None of them has told the browser anything.
+    // None of them has set anything in the browser.
     page.reload().await?;
     page.is_user(JANE).await
 }

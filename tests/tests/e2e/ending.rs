@@ -159,7 +159,7 @@ async fn the_timer_of_a_session_that_was_logged_out(stage: &mut Stage) -> Result
     page.counter_runs().await
 }
 
-/// The page that logs out is gone before the service can hear of it.
+/// The page that logs out is gone before the service can get it.
 async fn a_logout_without_a_network_is_finished_by_the_next_page(stage: &mut Stage) -> Result<()> {
     let audit = stage.folder().join("audit");
     stage.up(&["--audit", audit.to_str().context("a path that is no text")?]).await?;
@@ -190,8 +190,8 @@ async fn a_logout_without_a_network_is_finished_by_the_next_page(stage: &mut Sta
     Ok(())
 }
 
-/// As `logout(); location.reload()` in a page: the service hears nothing of the logout from that
-/// page. The next one finishes it, and no place has the key any more.
+/// As `logout(); location.reload()` in a page: the service gets no logout from that page. The next
+/// one finishes it, and no place has the key any more.
 async fn a_page_that_reloads_right_after_a_logout(stage: &mut Stage) -> Result<()> {
     let audit = stage.folder().join("audit");
     stage.up(&["--audit", audit.to_str().context("a path that is no text")?]).await?;
@@ -236,7 +236,7 @@ const KEPT: &str = r#"
         };
     })"#;
 
-/// How many logouts the audit trail tells of, once the service has stopped.
+/// How many logouts the audit trail has, once the service has stopped.
 fn logged_out(audit: &Path) -> Result<usize> {
     let told = std::fs::read_to_string(audit)?;
     Ok(told.lines().filter(|line| line.contains(r#""event":"logged_out""#)).count())

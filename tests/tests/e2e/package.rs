@@ -127,7 +127,7 @@ async fn session_events_describe_a_whole_session_without_its_key(stage: &mut Sta
     Ok(())
 }
 
-/// What was told, once `text` is in a line of it.
+/// The reported lines, once `text` is in one.
 async fn says(browser: &Browser, text: &str) -> Result<Vec<String>> {
     let condition = format!("document.body.dataset.told.includes('{text}') && document.body.dataset.told");
     let told: String = serde_json::from_value(browser.until(text, &condition).await?)?;

@@ -63,7 +63,7 @@ async fn storage_of_a_bound_session_is_copied(stage: &mut Stage) -> Result<()> {
     Ok(())
 }
 
-/// Fault 5: the owner hears of it, makes the extra attempt, and with that nobody keeps the session.
+/// Fault 5: the owner is notified, makes the extra attempt, and with that nobody keeps the session.
 async fn key_stolen_by_another_browser(stage: &mut Stage) -> Result<()> {
     stage.up(&[]).await?;
     let front = stage.front().await?;
@@ -112,7 +112,7 @@ async fn key_stolen_by_another_browser(stage: &mut Stage) -> Result<()> {
     owner.counter_runs().await
 }
 
-/// Fault 5, where the session moves: the owner's page is told, in place of a key that silently
+/// Fault 5, where the session moves: the owner's page is notified, in place of a key that silently
 /// stops working.
 async fn key_stolen_by_a_legacy_client(stage: &mut Stage) -> Result<()> {
     stage.up(&[]).await?;

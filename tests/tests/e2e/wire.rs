@@ -16,7 +16,7 @@ on!(both:
     everything_holds_over_a_restart,
 );
 
-// What passes between gateway and service can be heard.
+// What passes between gateway and service can be read.
 on!(nats: closed_connections_are_detached);
 
 // Connections that outlive the service.
@@ -170,7 +170,7 @@ async fn everything_holds_over_a_restart(stage: &mut Stage) -> Result<()> {
 }
 
 /// Fault 6, for those who were there before: refresh and logout on their own connections, and an
-/// end that is told.
+/// end that is announced.
 async fn old_connections_go_on_over_a_restart(stage: &mut Stage) -> Result<()> {
     stage.up(&[]).await?;
     let (mut one, mut sibling, mut other) = (stage.res().await?, stage.res().await?, stage.res().await?);

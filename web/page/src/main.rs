@@ -1,4 +1,4 @@
-//! The page: shows what the client says, and tells it what the user wants. Must not depend on RES
+//! The page: shows what the client says, and passes on what the user wants. Must not depend on RES
 //! or keys.
 #![forbid(unsafe_code)]
 

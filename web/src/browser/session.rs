@@ -131,7 +131,7 @@ impl SessionIo {
         if let Some(cookie) = self.cookie.as_ref().filter(|_| there.as_ref() == to)
             && let Some(change) = CookieChange::of(from.map(Secret::expose), to.map(Secret::expose))
         {
-            // The machine names no gateway that it was not told of.
+            // The machine names no gateway that it was not given.
             cookie.ask(self.methods.get(self.gateway).cloned().unwrap_or_default(), change);
         }
         PlatformEvent::StorageRead(there)

@@ -17,7 +17,7 @@ use wasm_bindgen_test::wasm_bindgen_test;
 
 use crate::support::{Gateway, install, within};
 
-/// A function that notes what it is told, be it one thing or several.
+/// A function that notes what it is called with, be it one thing or several.
 fn noting<F: JsCast>() -> (F, Rc<RefCell<Vec<Json>>>) {
     let told = Rc::new(RefCell::new(Vec::new()));
     let notes = Rc::clone(&told);
@@ -40,7 +40,7 @@ fn to_json(value: &JsValue) -> Json {
     serde_json::from_str(&String::from(JSON::stringify(value).unwrap())).unwrap()
 }
 
-/// Waits until this is told.
+/// Waits until this is reported.
 async fn is_told(told: &RefCell<Vec<Json>>, what: &Json) {
     let there = async {
         while !told.borrow().contains(what) {

@@ -33,7 +33,7 @@ async fn logged_in(name: &str) -> (Page, Gateway) {
     (page, gateway)
 }
 
-/// What browsers tell a page of its network.
+/// What browsers report to a page about its network.
 fn happens(event: &str) {
     web_sys::window().unwrap().dispatch_event(&web_sys::Event::new(event).unwrap()).unwrap();
 }

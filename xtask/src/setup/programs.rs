@@ -111,7 +111,7 @@ pub(super) const GO: Program =
 /// The programs that tests start.
 pub(super) const TESTED_WITH: [&Program; 3] = [&CHROMIUM, &CHROMEDRIVER, &NODE];
 
-/// What tests of WebKit start, and are told the place of.
+/// What tests of WebKit start, and get the place of.
 pub(super) const WEBKIT: [&Program; 3] = [&WEBKIT_DRIVER, &MINI_BROWSER, &XVFB];
 
 const WEBKIT_PACKAGES: &[&[&str]] = &[&["webkit2gtk-driver"]];

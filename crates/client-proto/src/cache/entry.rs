@@ -32,7 +32,7 @@ pub(super) struct Entry {
     pub(super) asking: bool,
     /// Whether somebody has logged in since it was sent: a refusal may be out of date.
     pub(super) ask_again: bool,
-    /// Callers who have not been told yet, and until when they wait.
+    /// Callers who have no answer yet, and until when they wait.
     pub(super) waiting: Vec<(Token, Duration)>,
     /// When to ask again after a refusal.
     pub(super) retry: Option<Duration>,
@@ -116,7 +116,7 @@ impl Entry {
         }
     }
 
-    /// Takes in the gateway's values, and tells how they differ from the last known ones.
+    /// Takes in the gateway's values, and returns how they differ from the last known ones.
     pub(super) fn replace(&mut self, new: Resource, rid: &ResourceId, out: &mut Outbox) {
         let changed = |change| Event::Changed(rid.clone(), change);
         match (&self.value, &new) {

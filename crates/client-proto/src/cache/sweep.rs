@@ -1,4 +1,5 @@
-//! What nobody wants any more, and what the gateway no longer tells us about. Asks for nothing.
+//! Resources that nobody uses any more, and those whose events the gateway no longer sends. Sends
+//! no requests.
 //!
 //! Both follow from who refers to whom, circles and all, and so from a look at all entries: that is
 //! taken a while after something may have become unwanted, once for all that did by then.
@@ -102,12 +103,12 @@ impl Cache {
         self.sweep_later(turn);
     }
 
-    /// Whether `rid` is in step, but the gateway does not tell us of it, as far as we know.
+    /// Whether `rid` is up to date, but the gateway sends no events of it, as far as we know.
     pub(super) fn is_dormant(&self, rid: &ResourceId) -> bool {
         self.entries.get(rid).is_some_and(|entry| entry.in_step && entry.freshness != Freshness::Live)
     }
 
-    /// The gateway tells us of `rid` now, and so it may of what that refers to.
+    /// The gateway sends events of `rid` now, and so it may of what that refers to.
     pub(super) fn doubt(&mut self, rid: &ResourceId) {
         self.doubted |= self.resource(rid).is_some_and(|value| self.refers_to_dormant(value));
     }
@@ -126,7 +127,7 @@ impl Cache {
         }
     }
 
-    /// No longer trusts what the gateway no longer tells us about, and trusts again what it does.
+    /// No longer trusts values whose events the gateway does not send, and trusts the others again.
     pub(super) fn trust_all(&mut self, out: &mut Outbox) {
         // What was deleted leads nowhere any more.
         let told = self.reachable(|entry| entry.held > 0, |entry| entry.in_step);

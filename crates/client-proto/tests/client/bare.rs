@@ -1,5 +1,4 @@
-//! Browsers without locks: tabs that hear of a key at the same moment do not use it at the same
-//! moment.
+//! Browsers without locks: tabs that see a key at the same moment do not use it at the same moment.
 
 use crate::{
     login::{key, record},

@@ -170,7 +170,7 @@ impl Play {
         }
     }
 
-    /// Applied to what the page knew, the changes that it was told give what there is.
+    /// Applied to what the page knew, the reported changes give what there is.
     fn look(&mut self) {
         let settled: Vec<u64> =
             self.calls.iter().copied().filter(|token| self.tab.settled.contains_key(token)).collect();

@@ -152,7 +152,7 @@ fn a_session_whose_key_is_gone_and_whose_logout_was_lost_is_ended() {
 #[test]
 fn a_logout_ends_the_session_of_the_connection_and_the_one_in_storage() {
     let mut tab = logged_in_with(&key(1, 1));
-    // A sibling has logged in as somebody else; we have not heard of it.
+    // A sibling has logged in as somebody else; we do not know it yet.
     tab.profile.borrow_mut().storage = Some(record(&key(2, 1), 1));
     let token = tab.logout();
     assert_eq!(tab.stored(), None);

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// A profile in which somebody has logged out of session 1, and the page was closed before the
-/// service heard of it.
+/// service got it.
 fn left_behind() -> Profile {
     let mut tab = logged_in_with(&key(1, 3));
     tab.drop_socket();
@@ -68,7 +68,7 @@ fn a_login_waits_for_a_pending_logout_and_forgets_none() {
     tab.connect();
     let login = tab.login("guest");
     let sent = tab.take("auth.session.relogin");
-    // Another tab has logged in meanwhile; we have not heard of it.
+    // Another tab has logged in meanwhile; we do not know it yet.
     let text = tab.profile.borrow().storage.clone().unwrap();
     let both = format!(r#"{{"key":"{}","generation":1,{}"#, key(2, 1), text.strip_prefix('{').unwrap());
     tab.profile.borrow_mut().storage = Some(both);
@@ -89,7 +89,7 @@ fn a_login_in_another_tab_leaves_a_pending_logout_in_place() {
     let mut tab = Tab::start(None);
     tab.connect();
     tab.answer_user(None);
-    // As a tab that has not heard of the logout.
+    // As a tab that does not know of the logout.
     tab.profile = profile;
     tab.login("guest");
     let sent = tab.take("auth.session.login");

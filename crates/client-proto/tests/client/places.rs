@@ -323,7 +323,7 @@ fn what_the_log_did_not_take_moves_in_once_it_answers() {
     }
 }
 
-/// A sibling hears of the mark in localStorage, and is the first to put the text into the log. Who
+/// A sibling sees the mark in localStorage, and is the first to put the text into the log. Who
 /// swaps knows that it has succeeded by the text, so that is the same to the letter.
 #[test]
 fn a_swap_that_a_sibling_has_finished_succeeds_to_the_letter() {

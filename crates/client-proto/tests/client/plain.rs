@@ -246,7 +246,7 @@ fn a_resource_that_is_unsubscribed_and_referred_to_at_once_is_live() {
     tab.pass(s(5));
     let id = tab.take("unsubscribe.x").id;
     assert_eq!(tab.client.freshness(&rid("x")), Some(&Freshness::Stale));
-    // Sent before the gateway heard of that.
+    // Sent before the gateway got that.
     tab.event("p.change", &json!({"values": {"it": {"rid": "x"}}}));
     tab.ok(id, &json!(null));
     assert_eq!(tab.client.freshness(&rid("x")), Some(&Freshness::Live));

@@ -1,4 +1,4 @@
-//! The reason why a session is over is told as far as a client can know it, and no further.
+//! The reason why a session ended is reported as far as a client can know it, and no further.
 
 use relogin_client_proto::{EndReason, SessionState};
 use relogin_session::{ConnectionId, Outcome};
@@ -151,7 +151,7 @@ fn ended_while_the_connection_was_lost() {
     });
 }
 
-/// A tab that was frozen hears all at once: no thief was at work.
+/// A tab that was frozen gets all events at once: no thief was at work.
 #[test]
 fn a_sibling_that_rotates_and_logs_out_is_no_thief() {
     let mut tab = logged_in_with("k1");

@@ -1,4 +1,4 @@
-//! Subscriptions, and what the page is told of resources.
+//! Subscriptions, and the events of resources that the page gets.
 
 use expect_test::{Expect, expect};
 use relogin_client_proto::{Answer, Command, Event, Freshness, RequestError, Resource};
@@ -10,7 +10,7 @@ use crate::{
     support::{Tab, admin, ms, rid, s},
 };
 
-/// What the page was told of resources since the last time, one a line.
+/// The events of resources that the page got since the last time, one a line.
 fn told(tab: &mut Tab, expected: &Expect) {
     let lines = std::mem::take(&mut tab.events).into_iter().filter_map(|event| match event {
         Event::Changed(rid, _) | Event::Freshness(rid, _) if rid.as_str().starts_with("session.") => None,
@@ -399,7 +399,7 @@ fn a_subscription_that_ends_at_both_ends_is_unsubscribed_once() {
     tab.pass(s(5));
     let back = tab.take("unsubscribe.a");
     assert_eq!(back.params, json!({"count": 2}));
-    // Sent before the gateway heard of that.
+    // Sent before the gateway got that.
     tab.event("a.unsubscribe", &json!({"reason": {"code": "system.accessDenied", "message": ""}}));
     tab.command(Command::Subscribe(rid("a")));
     let again = tab.take("subscribe.a").id;

@@ -26,7 +26,7 @@ use relogin_res::ResourceId;
 use relogin_session::{Denied, Effect, UserId};
 use serde_json::Value as Json;
 
-/// What a service makes of a request: what gateways are told, then the reply.
+/// What a service makes of a request: events for gateways, then the reply.
 pub(crate) type Reply = (Vec<Effect>, Result<Json, Denied>);
 
 pub(crate) const fn ms(ms: u64) -> Duration {

@@ -371,7 +371,7 @@ fn no_fault_logs_anybody_out() {
     });
 }
 
-/// Something that a browser may tell at any time.
+/// An event that a browser may report at any time.
 fn hint(number: usize) -> Input {
     match number % 4 {
         0 => PlatformEvent::Wake.into(),

@@ -1,4 +1,4 @@
-//! Which requests for a WebSocket are accepted, and what services are told of them.
+//! Which requests for a WebSocket are accepted, and what services get of them.
 
 use relogin_test_support::soon;
 use serde_json::{Value, json};

@@ -1,5 +1,5 @@
-//! Query events: a service tells that query resources may have changed, and is asked once for each
-//! query how they did. [Query
+//! Query events: a service announces that query resources may have changed, and is asked once for
+//! each query how they did. [Query
 //! resources](https://resgate.io/docs/specification/res-service-protocol/#query-resources).
 
 use std::fmt;

@@ -74,7 +74,7 @@ impl Response {
         Self { outcome, meta: None }
     }
 
-    /// A success without anything to tell: `null`.
+    /// A success without a result: `null`.
     #[must_use]
     pub fn null() -> Self {
         Self::result(&())

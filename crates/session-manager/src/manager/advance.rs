@@ -106,7 +106,7 @@ pub(super) fn challenged(machine: &mut Machine, result: Result<Json, RequestErro
 
 /// There is no lock to be had, for the operation that waits for it.
 pub(super) fn go_without_lock(machine: &mut Machine, turn: &mut Turn) {
-    // Not at the moment at which all who have heard of that key would use it.
+    // Not at the moment at which all who have seen that key would use it.
     let simultaneous = match machine.phase.operation() {
         Some(Operation::Relogin(relogin)) if relogin.is_simultaneous => Some(relogin.want),
         _ => None,

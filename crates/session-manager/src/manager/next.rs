@@ -67,7 +67,7 @@ pub(super) fn begin_next(machine: &mut Machine, turn: &mut Turn) -> Option<Step>
 }
 
 /// Notes whether the user model says otherwise than storage and what was answered: after a logout
-/// elsewhere that the service has not heard of, after a login whose answer nobody got, or of which
+/// elsewhere that the service does not know of, after a login whose answer nobody got, or of which
 /// a second copy came, or after a loss of the session that was too quick for the user model to
 /// show.
 pub(super) fn look_for_orphan(machine: &mut Machine, turn: &Turn) {

@@ -40,7 +40,7 @@ use crate::{
 pub(crate) struct Relogin {
     /// Why the key is used.
     pub(crate) want: Want,
-    /// A sibling has told all others of the key at the same moment.
+    /// A sibling has announced the key to all others at the same moment.
     pub(crate) is_simultaneous: bool,
     stage: ReloginStage,
 }

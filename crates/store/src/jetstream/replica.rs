@@ -223,7 +223,7 @@ impl Replica {
         pending.filter(|write| write.is_in_doubt).map(|write| write.sid).next()
     }
 
-    /// The session has a message that cannot be read: whoever loads it hears so from the leader.
+    /// The session has a message that cannot be read: whoever loads it learns so from the leader.
     pub(super) fn doubt_session(&mut self, sid: SessionId) {
         self.in_doubt.insert(sid);
     }

@@ -174,7 +174,7 @@ pub(super) fn decode(value: &[u8]) -> Result<Stored, RecordError> {
 }
 
 /// Locks the folder, which is created if it does not exist, for this process. A lock of our own,
-/// because sled tells a held lock from other errors only in its message.
+/// because sled distinguishes a held lock from other errors only in its message.
 pub(super) fn lock(folder: &Path, fs: &Fs) -> Result<File, StoreError> {
     fs.create_folder(folder)?;
     let path = folder.join("lock");

@@ -5,7 +5,7 @@ use std::{error::Error, fmt, sync::Arc};
 
 use super::StoreError;
 
-/// An error that many are told.
+/// An error that many callers get.
 #[derive(Clone, Debug)]
 pub(super) struct Reason(Arc<dyn Error + Send + Sync>);
 

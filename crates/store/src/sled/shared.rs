@@ -141,7 +141,7 @@ impl SledShared {
         // The first reason counts.
         self.failure.set(failure).ok();
         let groups = self.lock().give_up();
-        // After the failure is recorded, and the lock is free: this tells all that wait.
+        // After the failure is recorded, and the lock is free: this answers all that wait.
         drop(groups);
         self.notify();
     }

@@ -213,7 +213,7 @@ impl State {
         self.groups.front_mut()?.frame.take()
     }
 
-    /// The group whose frame was taken is durable. Its writers are yet to be told.
+    /// The group whose frame was taken is durable. Its writers are yet to be answered.
     pub(super) fn show(&mut self) -> Option<Group> {
         let mut group = self.groups.pop_front()?;
         for StagedChange { sid, revision, next, moved } in group.changes.drain(..) {

@@ -9,9 +9,9 @@
 //!
 //! A frame is written when the one before it is synced. So after a crash or a power loss, all
 //! frames but the last are intact or the disk is damaged; the last is intact or torn, and if it is
-//! torn, nobody was told of its contents. Frames are numbered without a gap from the one after the
-//! last checkpoint, and `manifest` lists the files: a missing frame or file is damage, the store
-//! does not open, and `relogin store repair` keeps what is left (`survey.rs`).
+//! torn, nobody was answered for its contents. Frames are numbered without a gap from the one after
+//! the last checkpoint, and `manifest` lists the files: a missing frame or file is damage, the
+//! store does not open, and `relogin store repair` keeps what is left (`survey.rs`).
 //!
 //! Segments are dropped from the oldest on, once all of their writes are durable elsewhere: a
 //! segment is blanked, synced, and reused. A file that is blank when the store opens is created

@@ -4,7 +4,7 @@ use super::*;
 
 impl World {
     /// A login whose process ends between the write and the first event: neither gateway nor
-    /// browser hears of it.
+    /// browser gets it.
     async fn login_unheard_of(self, on: &str, attempt: Option<u8>) -> Self {
         self.bus.fails.store(true, SeqCst);
         assert!(matches!(self.log_in(on, 1, attempt, None).await, Err(SessionsError::Bus(_))));

@@ -1,6 +1,5 @@
 //! A client that behaves as the session manager in a browser does: it stores what it is about to
-//! do, does it, and stores the answer. After a crash, what it stored tells which states are
-//! allowed.
+//! do, does it, and stores the answer. After a crash, what it stored says which states are allowed.
 
 use rand::{RngExt, rngs::StdRng};
 use relogin_tests::res::Answer;

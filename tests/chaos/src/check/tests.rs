@@ -165,7 +165,7 @@ fn a_theft_without_an_end_is_found() {
     let story = Story::new().lives(BEARER).uses(Sender::Thief(BEARER), 9, 3, "t").gets(Answer::Key(key(4)));
     let story = story.uses(Sender::Owner(BEARER), 2, 3, "c").gets(Answer::Refused);
     story.uses(Sender::Thief(BEARER), 9, 4, "u").gets(Answer::Key(key(5))).breaks("was stolen at");
-    // Where nothing disturbs it, the owner is told why.
+    // Where nothing disturbs it, the owner learns why.
     theft(Story::new().lives(BEARER).event(Event::Calm)).ends(BEARER, EndReason::Refused).breaks("was not told");
     theft(Story::new().lives(BEARER).event(Event::Calm)).ends(BEARER, EndReason::Stolen).holds();
 }

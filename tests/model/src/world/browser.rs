@@ -44,8 +44,8 @@ impl State {
     }
 
     /// Does what a tab does, until it waits at storage. Where it would wait before it has looked
-    /// there (`is_fresh`), it need not: that is as if what it has just heard had come later. Nor
-    /// where it only looks: the others can come in between before it writes.
+    /// there (`is_fresh`), it need not: that is as if its last event had come later. Nor where it
+    /// only looks: the others can come in between before it writes.
     pub(super) fn work(&mut self, tab: usize, mut is_fresh: bool, config: &Config) {
         while let Some(deed) = self.tab(tab).deed() {
             match deed {

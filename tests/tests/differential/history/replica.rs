@@ -18,7 +18,7 @@ pub(super) struct Replica {
     /// The resources it was sent; null for those it was sent an error for.
     has: BTreeMap<String, Value>,
     deleted: BTreeSet<String>,
-    /// The last round of the end that it was told of, by resource.
+    /// The last round of the end that it got, by resource.
     rounds: BTreeMap<String, u64>,
     events: usize,
 }

@@ -14,7 +14,7 @@ use super::{Rng, device};
 /// Shared by the tabs of a profile.
 pub(crate) type Profile = Rc<RefCell<Browser>>;
 
-/// Storage and lock of one profile, and what its tabs have not been told yet.
+/// Storage and lock of one profile, and what its tabs have not been notified of yet.
 #[derive(Debug, Default)]
 pub(crate) struct Browser {
     pub(crate) storage: Option<String>,
@@ -156,7 +156,7 @@ impl Browser {
 
     pub(crate) fn release(&mut self, tab: usize, id: LockId) {
         self.waiting.retain(|waiter| *waiter != (tab, id));
-        // What was granted and given back before the tab was told is not told any more.
+        // What was granted and released before the tab was notified is not reported any more.
         if let Some(inbox) = self.inbox.get_mut(&tab) {
             inbox.retain(|event| !matches!(event, PlatformEvent::LockGranted(granted) if *granted == id));
         }

@@ -19,8 +19,8 @@ pub(crate) struct Service {
     pub(crate) records: BTreeMap<SessionId, Record>,
     /// What became of each request, in order.
     pub(crate) outcomes: Vec<Outcome>,
-    /// The end of a session that was written and may not have been told: told again by the next
-    /// process.
+    /// The end of a session that was written and may not have been announced: announced again by
+    /// the next process.
     pub(crate) untold: Vec<Effect>,
     /// When this process began.
     pub(crate) began: Timestamp,

@@ -156,7 +156,7 @@ impl Tab {
         }
     }
 
-    /// Delivers what the browser has to tell.
+    /// Delivers the browser's events.
     pub(crate) fn browse(&mut self) {
         loop {
             let news = self.profile.borrow_mut().news(self.number);
@@ -211,7 +211,7 @@ impl Tab {
         self.frame(&answer.to_string());
     }
 
-    /// The socket opens, the handshake completes, and what the browser has to tell is delivered.
+    /// The socket opens, the handshake completes, and the browser's events are delivered.
     pub(crate) fn connect(&mut self) {
         self.open();
         let id = self.take("version").id;
@@ -342,7 +342,7 @@ impl Tab {
         (0..self.next_token).filter(|token| !self.settled.contains_key(token)).collect()
     }
 
-    /// The session states that the page was told, in order.
+    /// The session states that were reported to the page, in order.
     pub(crate) fn states(&self) -> Vec<SessionState> {
         let states = self.events.iter().filter_map(|event| match event {
             Event::Session(state) => Some(state.clone()),

@@ -43,8 +43,8 @@ pub(crate) struct World {
     /// How many of a hundred requests, and of their copies, take so long that others overtake them
     /// and nobody waits any more.
     pub(crate) delay_requests: u64,
-    /// How many of a hundred requests the service does not survive: it has written, but not told
-    /// everybody, nor answered.
+    /// How many of a hundred requests the service does not survive: it has written, but not
+    /// announced everybody, nor answered.
     pub(crate) crash: u64,
     /// How wrong the service's clock is.
     pub(crate) clock_error: i64,
@@ -64,7 +64,7 @@ pub(crate) struct World {
 pub(crate) struct Seat {
     pub(crate) tab: Tab,
     pub(crate) frozen: bool,
-    /// Nothing comes through, in either direction, and nobody is told.
+    /// Nothing comes through, in either direction, and nobody is notified.
     pub(crate) cut: bool,
     /// How far the tab's clock is ahead.
     skew: Duration,
@@ -309,7 +309,7 @@ impl World {
         self.tabs.iter().enumerate().filter(|(_, seat)| !seat.frozen).filter_map(due).min()
     }
 
-    /// The browsers tell their tabs of locks and of storage, in an order that the seed decides.
+    /// The browsers notify their tabs of locks and of storage, in an order that the seed decides.
     fn browse(&mut self) {
         loop {
             let with_news: Vec<_> = (0..self.tabs.len())
@@ -594,7 +594,7 @@ impl World {
             return true;
         }
         let told = usize::try_from(self.rng.range(0, 4)).unwrap();
-        // Whom it forgets, it has told before it wrote.
+        // Whom it forgets, it has notified before it wrote.
         let is_end = |effect: &Effect| matches!(effect, Effect::SetUser(_, None) | Effect::SetToken(_, None));
         let over = !self.service.untold.is_empty();
         let told = effects.into_iter().enumerate().filter(|(n, effect)| *n < told || is_end(effect) && !over);
@@ -604,8 +604,8 @@ impl World {
         false
     }
 
-    /// The service has restarted: it tells what it cannot be sure to have told, and gateways ask
-    /// for all there is.
+    /// The service has restarted: it announces what it cannot be sure to have announced, and
+    /// gateways ask for all there is.
     fn service_back(&mut self) {
         self.service_up = true;
         self.service.began = Timestamp(self.unix());
