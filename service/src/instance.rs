@@ -84,7 +84,7 @@ pub struct Watcher {
     claim: Claim,
     peers: Peers,
     mailbox: Mailbox,
-    heard: relogin_bus::Deliveries,
+    deliveries: relogin_bus::Deliveries,
     _listening: Guard,
 }
 
@@ -144,10 +144,10 @@ impl Claim {
         let claim = Self { bus, name: name.to_owned(), subject: subject(name), state, is_new: Arc::default() };
         claim.ask_for_running().await?;
 
-        let (mailbox, heard) = Mailbox::with_capacity(1 << 16);
+        let (mailbox, deliveries) = Mailbox::with_capacity(1 << 16);
         let listening = claim.bus.listen(&claim.subject, &mailbox, QUESTION).await?;
         claim.bus.flush().await?;
-        let watcher = Watcher { claim: claim.handle(), peers, mailbox, heard, _listening: listening };
+        let watcher = Watcher { claim: claim.handle(), peers, mailbox, deliveries, _listening: listening };
         Ok((claim, watcher))
     }
 
@@ -194,7 +194,7 @@ impl Claim {
                 if other.id == own {
                     deadline = asked + (asked.elapsed() * TIMES).clamp(SIMULTANEOUS, ANSWER_DEADLINE);
                 }
-                self.state().hear(&other);
+                self.state().record(&other);
             }
         }
         self.check()
@@ -274,7 +274,7 @@ impl Claim {
 
 impl ClaimState {
     /// Records another instance; true if both answer requests and do not belong together.
-    fn hear(&mut self, other: &Instance) -> bool {
+    fn record(&mut self, other: &Instance) -> bool {
         if other.id == self.me.id {
             return false;
         }
@@ -298,8 +298,8 @@ impl Watcher {
         loop {
             tokio::select! {
                 () = stop.cancelled() => return self.leave().await,
-                delivery = self.heard.next() => match delivery {
-                    Some(delivery) => self.hear(delivery).await,
+                delivery = self.deliveries.next() => match delivery {
+                    Some(delivery) => self.on_delivery(delivery).await,
                     None => return,
                 },
                 _ = look.tick() => {
@@ -343,7 +343,7 @@ impl Watcher {
         }
     }
 
-    async fn hear(&self, delivery: Delivery) {
+    async fn on_delivery(&self, delivery: Delivery) {
         let (payload, reply) = match delivery {
             Delivery::Message { message, .. } => (message.payload, message.reply),
             Delivery::Reply { payload, .. } => (payload, None),
@@ -352,7 +352,7 @@ impl Watcher {
         let Some(other) = Instance::read(&payload) else { return };
         let (is_conflict, me) = {
             let mut state = self.claim.state();
-            (state.hear(&other), state.me.clone())
+            (state.record(&other), state.me.clone())
         };
         if other.id != me.id && me.contradicts(&other).is_none() {
             self.peers.belongs(&other);

@@ -85,7 +85,7 @@ impl Service {
     /// # Errors
     /// If the connection is gone.
     pub async fn answer(&mut self, request: &Request, answer: &str) -> Result<()> {
-        self.tell(&request.reply, answer).await
+        self.publish(&request.reply, answer).await
     }
 
     /// From now on lets everybody get everything, which is this model.
@@ -108,7 +108,7 @@ impl Service {
     ///
     /// # Errors
     /// If the connection is gone.
-    pub async fn tell(&mut self, subject: &str, payload: &str) -> Result<()> {
+    pub async fn publish(&mut self, subject: &str, payload: &str) -> Result<()> {
         self.write(&format!("PUB {subject} {}\r\n{payload}\r\n", payload.len())).await
     }
 

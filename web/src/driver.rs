@@ -95,7 +95,7 @@ impl Options {
         }
         let (client, mut engine) = Engine::new(self.config, browser::now);
         if observer.is_some() {
-            engine.tell_all();
+            engine.emit_all();
         }
         let mut driver = Driver { engine, io, observer };
         driver.take_in(Input::Start, browser::now()).await;

@@ -175,7 +175,7 @@ impl Client {
             }
             Input::Frame(socket, frame) => {
                 let was_offline = self.connection.is_offline();
-                if self.connection.hears(socket, turn) {
+                if self.connection.accepts(socket, turn) {
                     if was_offline {
                         self.manage(manager::Input::Heard, turn);
                     }

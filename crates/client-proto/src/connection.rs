@@ -159,7 +159,7 @@ impl Connection {
     }
 
     /// Whether a frame of `socket` is to be read: it is from the current socket.
-    pub(crate) fn hears(&mut self, socket: SocketId, turn: &Turn) -> bool {
+    pub(crate) fn accepts(&mut self, socket: SocketId, turn: &Turn) -> bool {
         let current = self.socket() == Some(socket);
         if current {
             (self.last_heard, self.probe, self.offline) = (turn.now, None, false);

@@ -20,7 +20,7 @@ use crate::{
 /// events to them.
 ///
 /// The contract with its driver is that of [`relogin_client_proto::Client`], except that
-/// [`Action::Settle`] and [`Action::Emit`] are handled here ([`Engine::tell_all`]). The driver
+/// [`Action::Settle`] and [`Action::Emit`] are handled here ([`Engine::emit_all`]). The driver
 /// begins with [`Input::Start`], takes inputs from [`Engine::next_input`] beside its own, and ends
 /// when there are no more. When the engine is dropped, all pending commands fail and all streams
 /// end.
@@ -41,8 +41,8 @@ impl Engine {
     }
 
     /// From now on [`Engine::poll_action`] returns [`Action::Emit`] too, after the handles have
-    /// been told: for a driver that follows all resources at once.
-    pub fn tell_all(&mut self) {
+    /// it: for a driver that follows all resources at once.
+    pub fn emit_all(&mut self) {
         self.loud = true;
     }
 
@@ -71,7 +71,7 @@ impl Engine {
             match state.machine.poll_action() {
                 Some(Action::Settle(token, outcome)) => wakers.extend(state.settle(token, outcome)),
                 Some(Action::Emit(event)) => {
-                    state.tell(&event, &mut wakers);
+                    state.dispatch(&event, &mut wakers);
                     if self.loud {
                         break Some(Action::Emit(event));
                     }

@@ -252,7 +252,7 @@ impl State {
     }
 
     /// Passes an event to the watches that want it. Adds to `wakers` whom to wake.
-    pub(crate) fn tell(&mut self, event: &Event, wakers: &mut Vec<Waker>) {
+    pub(crate) fn dispatch(&mut self, event: &Event, wakers: &mut Vec<Waker>) {
         let rid = match event {
             Event::Changed(rid, _) | Event::Freshness(rid, _) | Event::Forgotten(rid) | Event::Custom { rid, .. } => {
                 Some(rid)
@@ -261,13 +261,13 @@ impl State {
         };
         let Some(rid) = rid else {
             for watch in self.watches.values_mut().filter(|watch| watch.rids.is_empty()) {
-                watch.tell(event, wakers);
+                watch.dispatch(event, wakers);
             }
             return;
         };
         for id in self.watched.get(rid).into_iter().flatten() {
             if let Some(watch) = self.watches.get_mut(id) {
-                watch.tell(event, wakers);
+                watch.dispatch(event, wakers);
             }
         }
     }
@@ -306,7 +306,7 @@ impl State {
 }
 
 impl Watch {
-    fn tell(&mut self, event: &Event, wakers: &mut Vec<Waker>) {
+    fn dispatch(&mut self, event: &Event, wakers: &mut Vec<Waker>) {
         if self.each {
             if self.news.len() >= MAX_EVENTS {
                 self.news.clear();

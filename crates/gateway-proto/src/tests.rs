@@ -183,8 +183,8 @@ impl Bench {
     }
 
     fn publish(&mut self, subject: &str, payload: &str) {
-        let hears = |pattern: &String| Pattern::parse(pattern).unwrap().matches(subject);
-        let tags: Vec<_> = self.listeners.iter().filter(|(_, pattern)| hears(pattern)).map(|(tag, _)| *tag).collect();
+        let matches = |pattern: &String| Pattern::parse(pattern).unwrap().matches(subject);
+        let tags: Vec<_> = self.listeners.iter().filter(|(_, pattern)| matches(pattern)).map(|(tag, _)| *tag).collect();
         for tag in tags {
             self.handle(Input::Message { tag, subject, payload: payload.as_bytes() });
         }

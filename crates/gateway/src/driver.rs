@@ -113,7 +113,7 @@ pub(crate) async fn run(outside: Outside, config: Config, drain: Duration) {
     };
     driver.act();
     if *link.borrow_and_update() == Link::Down {
-        driver.tell(Input::LinkDown);
+        driver.feed(Input::LinkDown);
     }
 
     let clock = sleep_until(driver.started);
@@ -146,18 +146,18 @@ pub(crate) async fn run(outside: Outside, config: Config, drain: Duration) {
             Wake::Event(event) => driver.take_events(event, &mut events),
             Wake::Frames => driver.take_frames(),
             Wake::Delivery(delivery) => driver.take_deliveries(&delivery, &mut deliveries),
-            Wake::Refused(relogin_bus::Tag(tag)) => driver.tell(Input::Refused { tag: Tag(tag) }),
-            Wake::Link(Link::Down) => driver.tell(Input::LinkDown),
+            Wake::Refused(relogin_bus::Tag(tag)) => driver.feed(Input::Refused { tag: Tag(tag) }),
+            Wake::Link(Link::Down) => driver.feed(Input::LinkDown),
             // A loss may have been over before this task looked.
             Wake::Link(Link::Up) => driver.resume(),
-            Wake::Timeout => driver.tell(Input::Timeout),
+            Wake::Timeout => driver.feed(Input::Timeout),
             Wake::Excess => driver.cut_largest(),
             Wake::LeaveInTurn => driver.go_on_leaving(),
             Wake::Stop => deadline = Some(Instant::now() + drain),
             Wake::Drained => break,
         }
         if is_overtaken {
-            driver.tell(Input::Timeout);
+            driver.feed(Input::Timeout);
         }
         if deadline.is_some() && driver.unanswered == 0 && driver.turns.is_empty() && events.is_empty() {
             break;
@@ -197,11 +197,11 @@ impl Driver {
             Event::Request { key, cid, origin, operation, answer } => {
                 self.connections.insert(key, Connection { unanswered: 1, ..Connection::new(Way::Answer(answer)) });
                 self.unanswered += 1;
-                self.tell(Input::Request { connection: key, cid, origin, operation });
+                self.feed(Input::Request { connection: key, cid, origin, operation });
             }
             Event::Opening { key, cid, origin, verdict } => {
                 self.connections.insert(key, Connection::new(Way::Verdict(verdict)));
-                self.tell(Input::Opening { connection: key, cid, origin });
+                self.feed(Input::Opening { connection: key, cid, origin });
             }
             Event::Opened { key, line } => match self.connections.get_mut(&key) {
                 Some(connection) => connection.way = Way::Line(line),
@@ -247,7 +247,7 @@ impl Driver {
             trace::received(key.0, &text);
             self.frames.received += 1;
             self.frames.bytes_received += text.len() as u64;
-            self.tell(Input::Frame { connection: key, text: &text });
+            self.feed(Input::Frame { connection: key, text: &text });
             if self.work >= WORK {
                 return;
             }
@@ -269,7 +269,7 @@ impl Driver {
 
     fn close(&mut self, key: ConnectionKey) {
         if self.remove(key).is_some() {
-            self.tell(Input::Closed { connection: key });
+            self.feed(Input::Closed { connection: key });
         }
     }
 
@@ -288,17 +288,17 @@ impl Driver {
         match delivery {
             Delivery::Message { tag, message } => {
                 let (subject, payload) = (&message.subject, &message.payload);
-                trace::heard(subject, payload);
-                self.tell(Input::Message { tag: Tag(tag.0), subject, payload });
+                trace::published(subject, payload);
+                self.feed(Input::Message { tag: Tag(tag.0), subject, payload });
             }
             Delivery::Reply { tag, payload } => {
                 trace::answered(tag.0, payload);
                 if PreResponse::parse(payload).is_some() {
-                    self.requests.heard(*tag);
+                    self.requests.extended(*tag);
                 }
-                self.tell(Input::Reply { tag: Tag(tag.0), payload });
+                self.feed(Input::Reply { tag: Tag(tag.0), payload });
             }
-            Delivery::NoResponders { tag } => self.tell(Input::NoResponders { tag: Tag(tag.0) }),
+            Delivery::NoResponders { tag } => self.feed(Input::NoResponders { tag: Tag(tag.0) }),
             Delivery::Lost => {
                 tracing::warn!("the bus is faster than the gateway; closing all connections");
                 self.resume();
@@ -308,8 +308,8 @@ impl Driver {
 
     /// Messages were lost, and now they arrive again.
     fn resume(&mut self) {
-        self.tell(Input::LinkDown);
-        self.tell(Input::LinkUp);
+        self.feed(Input::LinkDown);
+        self.feed(Input::LinkUp);
     }
 
     /// Closes the connections whose turn it is. Those with unanswered requests stay.
@@ -320,13 +320,13 @@ impl Driver {
                 && let Some(connection) = self.remove(key)
             {
                 connection.hang_up(CloseReason::STOPPED.to_a_crowd_of(self.crowd));
-                self.tell(Input::Closed { connection: key });
+                self.feed(Input::Closed { connection: key });
             }
         }
         self.drain.take_if(|drain| drain.is_over());
     }
 
-    fn tell(&mut self, input: Input<'_>) {
+    fn feed(&mut self, input: Input<'_>) {
         if matches!(input, Input::LinkDown) {
             self.crowd = self.connections.len();
         }

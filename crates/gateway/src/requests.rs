@@ -128,7 +128,7 @@ impl Requests {
     }
 
     /// The service has asked for more time: others need not wait for it.
-    pub(crate) fn heard(&self, tag: Tag) {
+    pub(crate) fn extended(&self, tag: Tag) {
         let mut queue = self.queue();
         if let Some(ask) = queue.asks.get_mut(&tag)
             && matches!(ask.state, State::UnderWay)
@@ -335,9 +335,9 @@ mod tests {
         ask(&requests, 6000, 2, "auth.session.relogin", 1);
         assert!(sent(&requests).is_empty());
         requests.release(Tag(0));
-        requests.heard(Tag(1));
+        requests.extended(Tag(1));
         // Once each.
-        requests.heard(Tag(1));
+        requests.extended(Tag(1));
         requests.release(Tag(1));
         requests.refused(Tag(2));
         let next = sent(&requests);

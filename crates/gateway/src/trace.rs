@@ -75,7 +75,7 @@ pub(crate) fn answered(tag: u64, payload: &[u8]) {
 }
 
 /// A service has published something.
-pub(crate) fn heard(subject: &str, payload: &[u8]) {
+pub(crate) fn published(subject: &str, payload: &[u8]) {
     trace!(target: TARGET, subject = %Name(subject), bytes = payload.len(), "from the bus");
 }
 

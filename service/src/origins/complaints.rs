@@ -54,14 +54,15 @@ mod tests {
     fn each_complaint_is_logged_once_an_hour_one_a_second_and_a_limited_number_in_all() {
         let complaints = Complaints::default();
         let start = Instant::now();
-        let tell = |what: &str, second: u64| complaints.note("x", what, start + Duration::from_secs(second)).is_some();
-        assert!(tell("a", 0) && !tell("a", 0) && !tell("a", 1));
-        assert!(!tell("b", 0) && tell("b", 1) && !tell("b", 2));
+        let is_logged =
+            |what: &str, second: u64| complaints.note("x", what, start + Duration::from_secs(second)).is_some();
+        assert!(is_logged("a", 0) && !is_logged("a", 0) && !is_logged("a", 1));
+        assert!(!is_logged("b", 0) && is_logged("b", 1) && !is_logged("b", 2));
         assert!(complaints.note("y", "a", start + Duration::from_secs(2)).is_some(), "of another kind");
-        assert!(tell("a", 3600) && !tell("a", 3601));
-        let reported = (0..1000).filter(|i| tell(&i.to_string(), 3602 + i)).count();
+        assert!(is_logged("a", 3600) && !is_logged("a", 3601));
+        let reported = (0..1000).filter(|i| is_logged(&i.to_string(), 3602 + i)).count();
         assert_eq!(reported, MAX - 1);
-        assert!(tell("b", 7200));
+        assert!(is_logged("b", 7200));
     }
 
     #[test]

@@ -40,10 +40,10 @@ async fn unresponsive_connections_are_detached_and_those_whose_session_is_gone_a
     let mut gateway = Gateway::connect(&nats.url()).await;
     let service = folder.serve(&format!("--demo --nats {}", nats.url())).await;
     let key = many_connections(&gateway, 4).await;
-    let token = gateway.hears("conn.c3.token").await["token"].take();
+    let token = gateway.receives("conn.c3.token").await["token"].take();
     let params = json!({"reloginKey": key, "attempt": attempt(9)});
     let key = gateway.auth("relogin", "c4", params).await["result"]["reloginKey"].take();
-    let asked = gateway.hears("system.tokenReset").await;
+    let asked = gateway.receives("system.tokenReset").await;
     assert_eq!(asked, json!({"tids": [token["sid"]], "subject": "auth.session.renew"}));
     for there in ["c1", "c4"] {
         let renewed = gateway.auth_with("renew", there, &token, Value::Null).await;
@@ -51,7 +51,7 @@ async fn unresponsive_connections_are_detached_and_those_whose_session_is_gone_a
     }
     let mut detached = Vec::new();
     while detached.len() < 3 {
-        let (subject, payload) = gateway.hears_next().await;
+        let (subject, payload) = gateway.receives_next().await;
         if subject.starts_with("conn.") && payload == br#"{"token":null}"# {
             detached.push(subject);
         }
@@ -64,7 +64,7 @@ async fn unresponsive_connections_are_detached_and_those_whose_session_is_gone_a
     let back = gateway.auth("relogin", "c2", params).await;
     assert!(back["result"]["reloginKey"].is_string(), "{back}");
     gateway.auth_with("renew", "c3", &token, Value::Null).await;
-    assert_eq!(gateway.hears("conn.c3.token").await, json!({"token": null}));
+    assert_eq!(gateway.receives("conn.c3.token").await, json!({"token": null}));
     for (on, user) in [("c1", json!(3)), ("c2", json!(3)), ("c3", Value::Null), ("c4", json!(3))] {
         let model = gateway.ask(&format!("get.session.user.{on}"), json!({})).await;
         assert_eq!(model["result"]["model"]["id"], user, "{on}");
@@ -76,7 +76,7 @@ async fn unresponsive_connections_are_detached_and_those_whose_session_is_gone_a
 #[tokio::test]
 async fn closed_connections_are_detached_and_open_ones_stay() {
     let (folder, nats) = (Folder::new(), NatsServer::start(&[]));
-    let mut heard = Gateway::connect(&nats.url()).await;
+    let mut gateway = Gateway::connect(&nats.url()).await;
     let options = format!("--demo --gateway embedded --listen 127.0.0.1:0 --nats {}", nats.url());
     let service = folder.serve(&options).await;
     let (mut tabs, mut key) = (Vec::<(String, Res)>::new(), Value::Null);
@@ -93,10 +93,10 @@ async fn closed_connections_are_detached_and_open_ones_stay() {
             _ => tab.relogin(&key, Some(&attempt(n))).await.unwrap().payload().unwrap(),
         }["reloginKey"]
             .take();
-        tabs.push((given(&mut heard).await, tab));
+        tabs.push((given(&mut gateway).await, tab));
     }
     for _ in 0..3 {
-        let gone = cleared(&mut heard).await;
+        let gone = cleared(&mut gateway).await;
         assert!(tabs.iter().all(|(there, _)| *there != gone), "{gone} is open");
     }
     // Open connections are still logged in; and the probe has ended, since the next one begins.
@@ -107,18 +107,18 @@ async fn closed_connections_are_detached_and_open_ones_stay() {
 }
 
 /// The connection that is given a token next.
-async fn given(heard: &mut Gateway) -> String {
-    token_event(heard, |token| !token.is_null()).await
+async fn given(gateway: &mut Gateway) -> String {
+    token_event(gateway, |token| !token.is_null()).await
 }
 
 /// The connection whose token is taken away next.
-async fn cleared(heard: &mut Gateway) -> String {
-    token_event(heard, Value::is_null).await
+async fn cleared(gateway: &mut Gateway) -> String {
+    token_event(gateway, Value::is_null).await
 }
 
-async fn token_event(heard: &mut Gateway, is_it: impl Fn(&Value) -> bool) -> String {
+async fn token_event(gateway: &mut Gateway, is_it: impl Fn(&Value) -> bool) -> String {
     loop {
-        let (subject, payload) = heard.hears_next().await;
+        let (subject, payload) = gateway.receives_next().await;
         if let Some(cid) = subject.strip_prefix("conn.").and_then(|rest| rest.strip_suffix(".token")) {
             let event: Value = serde_json::from_slice(&payload).unwrap();
             if is_it(&event["token"]) {
@@ -140,7 +140,7 @@ async fn sessions_that_expired_meanwhile_are_reported_after_the_start() {
     // The session expires meanwhile.
     sleep_until(over).await;
     let service = folder.serve(&options).await;
-    gateway.hears("system.reset").await;
+    gateway.receives("system.reset").await;
     let new = gateway.auth("login", "c2", credentials()).await;
     assert_eq!(new["result"]["generation"], 1);
     let model = gateway.ask("get.session.user.c1", json!({})).await["result"]["model"].take();
@@ -149,7 +149,7 @@ async fn sessions_that_expired_meanwhile_are_reported_after_the_start() {
     // It may be sent again, but it was sent.
     let mut told = Vec::new();
     while !told.contains(&"conn.c1.token null".to_owned()) {
-        let (subject, payload) = gateway.hears_next().await;
+        let (subject, payload) = gateway.receives_next().await;
         let payload: Value = serde_json::from_slice(&payload).unwrap_or_default();
         told.push(format!("{subject} {}", payload["token"]));
     }

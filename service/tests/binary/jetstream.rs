@@ -29,14 +29,14 @@ async fn a_session_goes_on_at_another_machine_and_its_used_keys_end_it() {
     let options = options(&nats, &first);
     let mut gateway = Gateway::connect(&nats.url()).await;
     let service = first.serve(&options).await;
-    gateway.hears("system.reset").await;
+    gateway.receives("system.reset").await;
     let key = gateway.auth("login", "c1", credentials()).await["result"]["reloginKey"].take();
     assert!(key.is_string());
     service.kill().await;
     assert!(!first.path("relogin-data").exists(), "nothing is kept on the machine");
 
     let service = second.serve(&options).await;
-    gateway.hears("system.reset").await;
+    gateway.receives("system.reset").await;
     let model = gateway.ask("get.session.user.c1", json!({})).await["result"]["model"].take();
     assert_eq!(model, json!({"id": 3, "name": "Jane Doe", "role": "user"}));
     let next = gateway.auth("relogin", "c2", json!({"reloginKey": key})).await["result"].take();
@@ -56,7 +56,7 @@ async fn a_frozen_nats_server_does_not_end_the_service() {
     let folder = Folder::new();
     let mut gateway = Gateway::connect(&nats.url()).await;
     let service = folder.serve(&options(&nats, &folder)).await;
-    gateway.hears("system.reset").await;
+    gateway.receives("system.reset").await;
     let key = gateway.auth("login", "c1", credentials()).await["result"]["reloginKey"].take();
     nats.signal(Signal::STOP);
     nats.signal(Signal::CONT);
@@ -101,7 +101,7 @@ async fn sessions_move_from_a_folder_to_a_bucket_and_back() {
     let secret = old.path("secret").display().to_string();
     let on_disk = format!("--demo --nats {} --secret-file {secret} --data", nats.url());
     let service = old.serve(&format!("{on_disk} data")).await;
-    gateway.hears("system.reset").await;
+    gateway.receives("system.reset").await;
     let mut keys = Vec::new();
     for n in 0..20 {
         keys.push(gateway.auth("login", &format!("c{n}"), credentials()).await["result"]["reloginKey"].take());

@@ -57,7 +57,7 @@ impl Bed {
     }
 
     async fn gateway(&self) -> Gateway {
-        Gateway::hearing("conn.*.token", ConnectOptions::new(), &self.nats.url()).await
+        Gateway::receiving("conn.*.token", ConnectOptions::new(), &self.nats.url()).await
     }
 
     async fn bucket(&self) -> Store {
@@ -110,7 +110,7 @@ async fn relogin(gateway: &Gateway, on: &str, key: &Value) -> Option<Value> {
 async fn are_logged_out(gateway: &mut Gateway, on: &[&str]) {
     let mut waiting: HashSet<_> = on.iter().map(|on| format!("conn.{on}.token")).collect();
     while !waiting.is_empty() {
-        let (subject, payload) = gateway.hears_next().await;
+        let (subject, payload) = gateway.receives_next().await;
         if payload == br#"{"token":null}"# {
             waiting.remove(&subject);
         }

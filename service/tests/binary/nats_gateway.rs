@@ -67,13 +67,13 @@ impl Gateway {
     }
 
     pub(crate) async fn connect_with(options: ConnectOptions, url: &str) -> Self {
-        Self::hearing(">", options, url).await
+        Self::receiving(">", options, url).await
     }
 
     /// A gateway that gets only what matches `pattern`, as real ones do. While somebody listens to
     /// everything and answers nothing, each start of the service takes 750 ms: that may be another
     /// instance.
-    pub(crate) async fn hearing(pattern: &'static str, options: ConnectOptions, url: &str) -> Self {
+    pub(crate) async fn receiving(pattern: &'static str, options: ConnectOptions, url: &str) -> Self {
         let client = options.connect(url).await.unwrap();
         let events = client.subscribe(pattern).await.unwrap();
         client.flush().await.unwrap();
@@ -109,18 +109,18 @@ impl Gateway {
     }
 
     /// The payload of the next message on `subject`; what comes before it is dropped.
-    pub(crate) async fn hears(&mut self, subject: &str) -> Value {
+    pub(crate) async fn receives(&mut self, subject: &str) -> Value {
         loop {
-            let (heard, payload) = self.hears_next().await;
-            if heard == subject {
+            let (on, payload) = self.receives_next().await;
+            if on == subject {
                 return serde_json::from_slice(&payload).unwrap();
             }
         }
     }
 
     /// The next message, whatever it is: its subject and payload.
-    pub(crate) async fn hears_next(&mut self) -> (String, Vec<u8>) {
-        let message = timeout(DEADLINE, self.events.next()).await.expect("what is to be heard comes in time");
+    pub(crate) async fn receives_next(&mut self) -> (String, Vec<u8>) {
+        let message = timeout(DEADLINE, self.events.next()).await.expect("a message comes in time");
         let message = message.unwrap();
         (message.subject.to_string(), message.payload.to_vec())
     }

@@ -94,7 +94,7 @@ async fn lose_acknowledged_writes(instances: usize) {
     let (folder, copy, secret) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), Folder::new());
     let nats = NatsServer::with_jetstream(folder.path(), "-1");
     let instances = start(instances, &nats, &secret).await;
-    let gateway = Gateway::hearing("system.reset", async_nats::ConnectOptions::new(), &nats.url()).await;
+    let gateway = Gateway::receiving("system.reset", async_nats::ConnectOptions::new(), &nats.url()).await;
     let (mut bound, mut bearer, mut unused) = (Vec::new(), Vec::new(), Vec::new());
     for n in 0..BROWSERS {
         bound.push(Browser::login(&gateway, format!("bound{n}"), true).await);
@@ -158,7 +158,7 @@ async fn without_its_bucket_an_instance_answers_nothing_and_ends_no_session_unti
     let (folder, secret) = (tempfile::tempdir().unwrap(), Folder::new());
     let nats = NatsServer::with_jetstream(folder.path(), "-1");
     let instances = start(1, &nats, &secret).await;
-    let gateway = Gateway::hearing("system.reset", async_nats::ConnectOptions::new(), &nats.url()).await;
+    let gateway = Gateway::receiving("system.reset", async_nats::ConnectOptions::new(), &nats.url()).await;
     let browser = Browser::login(&gateway, "c1".to_owned(), false).await;
     let context = async_nats::jetstream::new(gateway.client.clone());
     context.delete_key_value("relogin-session").await.unwrap();

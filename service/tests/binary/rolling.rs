@@ -46,7 +46,7 @@ async fn instances_are_restarted_one_after_the_other_and_no_request_is_sent_more
     for _ in 0..3 {
         instances.push(serve(&nats, &secret).await);
     }
-    let gateway = Gateway::hearing("system.reset", async_nats::ConnectOptions::new(), &nats.url()).await;
+    let gateway = Gateway::receiving("system.reset", async_nats::ConnectOptions::new(), &nats.url()).await;
     let is_done = AtomicBool::new(false);
     let browsing = (0..BROWSERS).map(async |n| {
         let (client, on) = (&gateway.client, format!("c{n}"));
@@ -146,7 +146,7 @@ async fn a_session_goes_on_whichever_format_its_record_was_written_in_last() {
     let (folder, secret) = (tempfile::tempdir().unwrap(), Folder::new());
     let nats = NatsServer::with_jetstream(folder.path(), "-1");
     let instances = [serve(&nats, &secret).await, serve(&nats, &secret).await];
-    let gateway = Gateway::hearing("system.reset", async_nats::ConnectOptions::new(), &nats.url()).await;
+    let gateway = Gateway::receiving("system.reset", async_nats::ConnectOptions::new(), &nats.url()).await;
     let text = std::fs::read_to_string(secret.path("secret")).unwrap();
     let keyring = Keyring::new(vec![STANDARD.decode(text.trim()).unwrap()]).unwrap();
     let bucket = Bucket::of(&gateway).await;
@@ -180,7 +180,7 @@ async fn a_record_of_a_newer_format_is_left_as_it_is() {
     let (folder, secret) = (tempfile::tempdir().unwrap(), Folder::new());
     let nats = NatsServer::with_jetstream(folder.path(), "-1");
     let (_folder, service) = serve(&nats, &secret).await;
-    let gateway = Gateway::hearing("system.reset", async_nats::ConnectOptions::new(), &nats.url()).await;
+    let gateway = Gateway::receiving("system.reset", async_nats::ConnectOptions::new(), &nats.url()).await;
     let bucket = Bucket::of(&gateway).await;
     let (key, other) = (login(&gateway, "c1").await, login(&gateway, "c2").await);
     let sid = relogin_session::ReloginKey::new(key.as_str().unwrap().to_owned()).session().unwrap();

@@ -106,7 +106,7 @@ async fn no_secret_is_in_log_or_audit_trail_over_nats() {
     gateway.auth("logout", "c1", json!(null)).await;
     let mut published = Vec::new();
     while published.last().is_none_or(|line: &Value| line["event"] != "logged_out") {
-        published.push(gateway.hears("my.audit").await);
+        published.push(gateway.receives("my.audit").await);
     }
     let trail = looked_through(&folder, service, &[first, second, json!(NATS_PASSWORD)]).await;
     assert_eq!(events(&trail), ["login_failed", "logged_in", "rotated", "logged_out"]);

@@ -52,7 +52,7 @@ impl Bed {
     }
 
     async fn gateway(&self) -> Gateway {
-        Gateway::hearing("system.reset", async_nats::ConnectOptions::new(), &self.nats.url()).await
+        Gateway::receiving("system.reset", async_nats::ConnectOptions::new(), &self.nats.url()).await
     }
 
     /// `relogin secret` with these arguments.

@@ -94,13 +94,13 @@ async fn over_nats_a_restart_changes_nothing_for_those_who_are_logged_in() {
     let options = format!("--demo --nats {}", nats.url());
     let service = folder.serve(&options).await;
     let reset = json!({"resources": ["session.>", "ticker.>"], "access": ["session.>", "ticker.>"]});
-    assert_eq!(gateway.hears("system.reset").await, reset);
+    assert_eq!(gateway.receives("system.reset").await, reset);
     let key = gateway.auth("login", "c1", credentials()).await["result"]["reloginKey"].take();
-    let token = gateway.hears("conn.c1.token").await;
+    let token = gateway.receives("conn.c1.token").await;
     service.kill().await;
 
     let service = folder.serve(&options).await;
-    assert_eq!(gateway.hears("system.reset").await, reset);
+    assert_eq!(gateway.receives("system.reset").await, reset);
     let model = gateway.ask("get.session.user.c1", json!({})).await["result"]["model"].take();
     assert_eq!(model, jane());
     let again = gateway.auth_with("login", "c1", &token["token"], credentials()).await;
@@ -111,12 +111,12 @@ async fn over_nats_a_restart_changes_nothing_for_those_who_are_logged_in() {
     assert_eq!(gateway.ask("access.ticker.model", access).await, json!({"result": {"get": true}}));
     assert_eq!(gateway.auth("logout", "c1", Value::Null).await, json!({"result": null}));
     assert_eq!(
-        gateway.hears("event.session.user.c1.change").await["values"],
+        gateway.receives("event.session.user.c1.change").await["values"],
         jane(),
         "of the relogin: its token was not in place"
     );
-    assert_eq!(gateway.hears("event.session.user.c1.change").await["values"], nobody());
-    assert_eq!(gateway.hears("conn.c1.token").await, json!({"token": null}));
+    assert_eq!(gateway.receives("event.session.user.c1.change").await["values"], nobody());
+    assert_eq!(gateway.receives("conn.c1.token").await, json!({"token": null}));
     let new = gateway.auth("login", "c1", credentials()).await;
     assert_eq!(new["result"]["generation"], 1, "{new}");
     service.stop().await;
@@ -128,14 +128,14 @@ async fn losing_nats_for_a_while_does_not_end_the_service() {
     let wire = Wire::to(&nats).await;
     let mut gateway = Gateway::connect(&nats.url()).await;
     let service = folder.serve(&format!("--demo --listen 127.0.0.1:0 --nats {}", wire.url())).await;
-    gateway.hears("system.reset").await;
+    gateway.receives("system.reset").await;
     let key = gateway.auth("login", "c1", credentials()).await["result"]["reloginKey"].take();
 
     wire.cut();
     service.says("lost the connection to the message bus").await;
     assert_eq!(service.get("/healthz").await, 503);
     wire.mend();
-    gateway.hears("system.reset").await;
+    gateway.receives("system.reset").await;
     assert_eq!(service.get("/healthz").await, 200);
     let next = gateway.auth("relogin", "c2", json!({"reloginKey": key})).await;
     assert_eq!(next["result"]["generation"], 2, "{next}");

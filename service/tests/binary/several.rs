@@ -55,7 +55,7 @@ async fn whichever_instance_answers_a_session_goes_on_and_ends_everywhere() {
     let ((nats, _kept), secret) = (jetstream(), Folder::new());
     let options = options(&nats, &secret);
     let instances = start(3, &options).await;
-    let gateway = Gateway::hearing("system.reset", async_nats::ConnectOptions::new(), &nats.url()).await;
+    let gateway = Gateway::receiving("system.reset", async_nats::ConnectOptions::new(), &nats.url()).await;
     for round in 0..40 {
         let on = |part: &str| format!("c{round}{part}");
         let first = gateway.auth("login", &on("a"), jane()).await["result"]["reloginKey"].take();
@@ -99,7 +99,7 @@ async fn instances_come_and_go_and_sessions_stay() {
     let ((nats, _kept), secret) = (jetstream(), Folder::new());
     let options = options(&nats, &secret);
     let mut instances = start(2, &options).await;
-    let gateway = Gateway::hearing("system.reset", async_nats::ConnectOptions::new(), &nats.url()).await;
+    let gateway = Gateway::receiving("system.reset", async_nats::ConnectOptions::new(), &nats.url()).await;
     let mut keys = Vec::new();
     for n in 0..8 {
         keys.push(gateway.auth("login", &format!("c{n}"), jane()).await["result"]["reloginKey"].take());
@@ -146,13 +146,13 @@ async fn overdue_sessions_are_ended_by_one_instance_and_their_ends_sent_once() {
     let ((nats, _kept), secret) = (jetstream(), Folder::new());
     let options = format!("{} --key-lifetime 3s --session-lifetime 3s", options(&nats, &secret));
     let instances = start(3, &options).await;
-    let mut gateway = Gateway::hearing("event.session.>", async_nats::ConnectOptions::new(), &nats.url()).await;
+    let mut gateway = Gateway::receiving("event.session.>", async_nats::ConnectOptions::new(), &nats.url()).await;
     for n in 0..SESSIONS {
         assert!(gateway.auth("login", &format!("c{n}"), jane()).await["result"]["reloginKey"].is_string());
     }
     let (mut told, mut ended) = (HashMap::new(), HashSet::new());
     while ended.len() < SESSIONS {
-        let (subject, payload) = gateway.hears_next().await;
+        let (subject, payload) = gateway.receives_next().await;
         let change: Value = serde_json::from_slice(&payload).unwrap();
         if change["values"]["id"].is_null() {
             *told.entry(subject.clone()).or_insert(0) += 1;
@@ -164,7 +164,7 @@ async fn overdue_sessions_are_ended_by_one_instance_and_their_ends_sent_once() {
         service.stop().await;
     }
     gateway.ends_with("event.session.end").await;
-    while let (subject, _) = gateway.hears_next().await
+    while let (subject, _) = gateway.receives_next().await
         && subject != "event.session.end"
     {
         *told.entry(subject).or_insert(0) += 1;
@@ -178,7 +178,7 @@ async fn failed_logins_count_at_all_instances() {
     let ((nats, _kept), secret) = (jetstream(), Folder::new());
     let options = options(&nats, &secret);
     let instances = start(3, &options).await;
-    let gateway = Gateway::hearing("system.reset", async_nats::ConnectOptions::new(), &nats.url()).await;
+    let gateway = Gateway::receiving("system.reset", async_nats::ConnectOptions::new(), &nats.url()).await;
     for round in 0..3 {
         // The username of nobody does as well.
         let guess = async |n: i32| {
@@ -202,7 +202,7 @@ async fn of_guesses_sent_at_once_each_instance_checks_as_many_as_one_would() {
     const GUESSES: usize = 60;
     const CHECKED: usize = 6 * INSTANCES;
     let ((nats, _kept), secret) = (jetstream(), Folder::new());
-    let gateway = Gateway::hearing("system.reset", async_nats::ConnectOptions::new(), &nats.url()).await;
+    let gateway = Gateway::receiving("system.reset", async_nats::ConnectOptions::new(), &nats.url()).await;
     let mut checks = gateway.client.queue_subscribe("my.users", "users".to_owned()).await.unwrap();
     let options = options(&nats, &secret).replace("--demo", "--users nats:my.users");
     let instances = start(INSTANCES, &options).await;
@@ -238,7 +238,7 @@ async fn logins_at_once_without_an_attempt_id_all_get_their_key() {
     const LOGINS: usize = 24;
     let ((nats, _kept), secret) = (jetstream(), Folder::new());
     let instances = start(3, &options(&nats, &secret)).await;
-    let gateway = Gateway::hearing("system.reset", async_nats::ConnectOptions::new(), &nats.url()).await;
+    let gateway = Gateway::receiving("system.reset", async_nats::ConnectOptions::new(), &nats.url()).await;
     let answers = join_all((0..LOGINS).map(async |n| gateway.auth("login", &format!("c{n}"), jane()).await)).await;
     assert!(answers.iter().all(|answer| answer["result"]["reloginKey"].is_string()), "{answers:?}");
     for n in 0..LOGINS {
@@ -255,7 +255,7 @@ async fn a_killed_instance_is_noticed_and_connections_get_their_events_again() {
     let ((nats, _kept), secret) = (jetstream(), Folder::new());
     let options = options(&nats, &secret);
     let mut instances = start(2, &options).await;
-    let mut gateway = Gateway::hearing("conn.*.token", async_nats::ConnectOptions::new(), &nats.url()).await;
+    let mut gateway = Gateway::receiving("conn.*.token", async_nats::ConnectOptions::new(), &nats.url()).await;
     let (_, killed) = instances.pop().unwrap();
     killed.kill().await;
     // Until NATS has noticed, some requests go to the dead.
@@ -269,10 +269,10 @@ async fn a_killed_instance_is_noticed_and_connections_get_their_events_again() {
     };
     let answer = timeout(DEADLINE, asking).await.expect("the other one answers");
     assert!(answer["result"]["reloginKey"].is_string() || answer["error"]["code"] == "session.alreadyLoggedIn");
-    let token = gateway.hears("conn.c1.token").await;
+    let token = gateway.receives("conn.c1.token").await;
     let (_, survivor) = instances.pop().unwrap();
     survivor.says("another instance has vanished: connections get their events again connections=1").await;
-    assert_eq!(gateway.hears("conn.c1.token").await, token);
+    assert_eq!(gateway.receives("conn.c1.token").await, token);
     survivor.stop().await;
 }
 
@@ -284,19 +284,19 @@ async fn a_probe_finds_the_lost_connection_whichever_instance_asks() {
     let instances = start(3, &options).await;
     let mut gateway = Gateway::connect(&nats.url()).await;
     let mut key = gateway.auth("login", "c0", jane()).await["result"]["reloginKey"].take();
-    let sid = gateway.hears("conn.c0.token").await["token"].take();
+    let sid = gateway.receives("conn.c0.token").await["token"].take();
     for n in 1..6 {
         let params = json!({"reloginKey": key, "attempt": format!("{n:021}A")});
         key = gateway.auth("relogin", &format!("c{n}"), params).await["result"]["reloginKey"].take();
     }
     // c0 does not answer.
-    let question = gateway.hears("system.tokenReset").await;
+    let question = gateway.receives("system.tokenReset").await;
     let subject = question["subject"].as_str().unwrap().to_owned();
     for n in 1..6 {
         let answer = gateway.ask(&subject, json!({"cid": format!("c{n}"), "token": sid, "params": null})).await;
         assert_eq!(answer, json!({"result": null}));
     }
-    assert_eq!(gateway.hears("conn.c0.token").await, json!({"token": null}));
+    assert_eq!(gateway.receives("conn.c0.token").await, json!({"token": null}));
     for n in 1..6 {
         assert_eq!(user_on(&gateway, &format!("c{n}")).await, "Jane Doe");
     }

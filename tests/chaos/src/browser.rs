@@ -107,7 +107,7 @@ impl Browser {
     pub fn steal(&self, tab: u64, id: LockId) {
         let mut shared = self.shared();
         if let Some((robbed, of)) = shared.holder.take() {
-            shared.tell(robbed, PlatformEvent::LockRefused(of));
+            shared.notify(robbed, PlatformEvent::LockRefused(of));
         }
         shared.waiting.push_front((tab, id));
         shared.pass_on();
@@ -151,11 +151,11 @@ impl Shared {
     fn pass_on(&mut self) {
         self.holder = self.waiting.pop_front();
         if let Some((tab, id)) = self.holder {
-            self.tell(tab, PlatformEvent::LockGranted(id));
+            self.notify(tab, PlatformEvent::LockGranted(id));
         }
     }
 
-    fn tell(&self, tab: u64, event: PlatformEvent) {
+    fn notify(&self, tab: u64, event: PlatformEvent) {
         if let Some(hears) = self.tabs.get(&tab) {
             let _ = hears.send(event);
         }

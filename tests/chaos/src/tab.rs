@@ -62,7 +62,7 @@ impl Tab {
         let number = place.recorder.number();
         let start = Instant::now();
         let (client, mut engine) = Engine::new(config(), move || start.elapsed());
-        engine.tell_all();
+        engine.emit_all();
         let (disturb, disturbed) = mpsc::unbounded_channel();
         let driver = Driver {
             number,

@@ -32,7 +32,7 @@ pub const USER: usize = 1;
 
 impl Gateway {
     /// An event of the service.
-    pub fn hear(&mut self, effect: &Effect) {
+    pub fn apply(&mut self, effect: &Effect) {
         match effect {
             Effect::SetToken(cid, token) => {
                 if let Some(connection) = self.0.get_mut(cid) {

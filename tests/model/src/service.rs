@@ -79,7 +79,7 @@ pub enum Fate {
 #[derive(Clone, Debug)]
 enum Step {
     Write(SessionId, Option<Box<Record>>),
-    Tell(Effect),
+    Publish(Effect),
     Reply(Result<Option<LoggedIn>, Denied>),
 }
 
@@ -129,7 +129,7 @@ impl Service {
                     Some(record) => drop(self.records.insert(sid, *record)),
                     None => drop(self.records.remove(&sid)),
                 },
-                Step::Tell(effect) => gateway.hear(&effect),
+                Step::Publish(effect) => gateway.apply(&effect),
                 Step::Reply(_) if fate == Fate::Mute => {}
                 Step::Reply(reply) => {
                     gateway.reply(&request.cid, request.id, &reply);
@@ -165,7 +165,7 @@ impl Service {
         let over: Vec<_> = self.records.values().filter(|record| record.is_expired(NOW)).cloned().collect();
         for record in over {
             for effect in decide(Some(&record), Command::Expire, &rules(), NOW).effects {
-                gateway.hear(&effect);
+                gateway.apply(&effect);
             }
             self.records.remove(&record.sid);
         }
@@ -239,22 +239,22 @@ fn carry_out(record: Option<&Record>, decision: Decision, steps: &mut Vec<Step>)
     match (write, record) {
         (Write::Create(record), _) => {
             steps.push(write_of(&record));
-            steps.extend(effects.into_iter().map(Step::Tell));
+            steps.extend(effects.into_iter().map(Step::Publish));
         }
         (Write::Replace(next), _) => {
             let (first, then): (Vec<_>, Vec<_>) = effects.into_iter().partition(clears);
-            steps.extend(first.into_iter().map(Step::Tell));
+            steps.extend(first.into_iter().map(Step::Publish));
             steps.push(write_of(&next));
-            steps.extend(then.into_iter().map(Step::Tell));
+            steps.extend(then.into_iter().map(Step::Publish));
         }
         (Write::Remove, Some(record)) => {
             if !record.is_expired(NOW) {
                 steps.push(write_of(&record.ended()));
             }
-            steps.extend(effects.into_iter().map(Step::Tell));
+            steps.extend(effects.into_iter().map(Step::Publish));
             steps.push(Step::Write(record.sid, None));
         }
-        (Write::Keep | Write::Remove, _) => steps.extend(effects.into_iter().map(Step::Tell)),
+        (Write::Keep | Write::Remove, _) => steps.extend(effects.into_iter().map(Step::Publish)),
     }
     if let Next::Reply(reply) = next {
         steps.push(Step::Reply(reply));

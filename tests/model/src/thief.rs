@@ -80,7 +80,7 @@ impl Thief {
     }
 
     /// The service has answered.
-    pub fn hears(&mut self, answer: Option<&LoggedIn>) {
+    pub fn take_answer(&mut self, answer: Option<&LoggedIn>) {
         self.has_acted = true;
         if let Some(answer) = answer {
             self.given = Some(answer.relogin_key.clone());

@@ -301,7 +301,7 @@ impl State {
         let report = self.service.serve(request, fate, &mut self.gateway, config.mutant);
         if request.cid == Thief::cid() {
             let answer = report.reply.as_ref().and_then(|reply| reply.as_ref().ok()).and_then(Option::as_ref);
-            self.thief.hears(answer);
+            self.thief.take_answer(answer);
         }
         // What a crash has cut off before it was written, was not done.
         let is_done =

@@ -63,7 +63,7 @@ async fn pass_page(shared: &Shared, gateway: Option<SocketAddr>, mut request: Re
             let html = String::from_utf8(to_bytes(body, usize::MAX).await?.into())?;
             parts.headers.remove(header::CONTENT_LENGTH);
             allow(&mut parts.headers, gateway)?;
-            Ok(Response::from_parts(parts, Body::from(tell(&html, gateway)?)))
+            Ok(Response::from_parts(parts, Body::from(name_gateway(&html, gateway)?)))
         }
         _ => Ok(Response::from_parts(parts, body)),
     }
@@ -78,7 +78,7 @@ impl Shared {
 }
 
 /// Writes `gateway` into the page's `<meta name="res-gateway">`.
-fn tell(html: &str, gateway: &str) -> Result<String> {
+fn name_gateway(html: &str, gateway: &str) -> Result<String> {
     const NAME: &str = "name=\"res-gateway\"";
     let at = html.find(NAME).context("the page has no <meta name=\"res-gateway\">")?;
     let start = html[..at].rfind('<').context("the res-gateway tag does not start")?;
@@ -202,10 +202,10 @@ mod tests {
 
     #[test]
     fn the_tag_is_replaced_whatever_it_held() {
-        let told = |html| tell(html, "ws://g/").unwrap();
+        let named = |html| name_gateway(html, "ws://g/").unwrap();
         let expected = "<head><meta name=\"res-gateway\" content=\"ws://g/\"></head>";
-        assert_eq!(told("<head><meta name=\"res-gateway\" content=\"\"></head>"), expected);
-        assert_eq!(told("<head><meta content=\"ws://old\" name=\"res-gateway\" /></head>"), expected);
-        assert!(tell("<head></head>", "ws://g/").is_err());
+        assert_eq!(named("<head><meta name=\"res-gateway\" content=\"\"></head>"), expected);
+        assert_eq!(named("<head><meta content=\"ws://old\" name=\"res-gateway\" /></head>"), expected);
+        assert!(name_gateway("<head></head>", "ws://g/").is_err());
     }
 }

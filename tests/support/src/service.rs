@@ -98,16 +98,16 @@ impl std::fmt::Debug for Service {
 }
 
 /// True if anybody is subscribed to a subject.
-pub async fn is_heard(bus: &dyn Bus, subject: &str) -> bool {
+pub async fn has_subscriber(bus: &dyn Bus, subject: &str) -> bool {
     let (mailbox, mut deliveries) = Mailbox::new();
     let _guard = bus.ask(subject, Bytes::new(), &mailbox, Tag(0)).await.unwrap();
     deliveries.try_next().is_none()
 }
 
 /// Waits until nobody is subscribed to a subject.
-pub async fn until_unheard(bus: &dyn Bus, subject: &str) {
+pub async fn until_unsubscribed(bus: &dyn Bus, subject: &str) {
     let until = async {
-        while is_heard(bus, subject).await {
+        while has_subscriber(bus, subject).await {
             tokio::task::yield_now().await;
         }
     };

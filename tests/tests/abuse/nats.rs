@@ -49,7 +49,7 @@ async fn nobody_answers_in_another_s_name(stage: &mut Stage) -> Result<()> {
             let Ok(number) = u64::from_str_radix(last, radix) else { continue };
             for next in (1..=20).map(|n| number.wrapping_add(n)) {
                 for guess in [next.to_string(), format!("{next:016x}")] {
-                    spy.tell(&format!("{inbox}.{guess}"), r#"{"result":{"get":true}}"#).await?;
+                    spy.publish(&format!("{inbox}.{guess}"), r#"{"result":{"get":true}}"#).await?;
                 }
             }
         }
@@ -91,10 +91,10 @@ async fn malformed_messages_of_a_service_are_few_lines_without_their_contents(st
     let log = stage.evidence().join("relogin.log");
     let before = fs::read(&log)?.len();
     for _ in 0..EVENTS {
-        vault.tell("event.vault.door.change", r#"{"values":["hunter2"#).await?;
+        vault.publish("event.vault.door.change", r#"{"values":["hunter2"#).await?;
     }
     // Behind all of those.
-    vault.tell("event.vault.door.done", "null").await?;
+    vault.publish("event.vault.door.done", "null").await?;
     client.event("vault.door.done").await?;
     for (subject, problem) in [
         ("access.vault.safe", "its result is no object that says whether to get, and what to call"),

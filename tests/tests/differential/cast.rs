@@ -145,7 +145,7 @@ impl<'a> Cast<'a> {
         })
     }
 
-    /// False if it waits in vain.
+    /// False if its time is over.
     async fn act(&mut self, line: &str) -> Result<bool> {
         let (first, rest) = line.split_once(' ').unwrap_or((line, ""));
         if first.contains('.') {

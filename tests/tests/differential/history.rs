@@ -132,12 +132,12 @@ impl World {
             }
             7..12 => {
                 let events = self.graph.mutate(number, &mut self.rng);
-                self.tell(number, events).await
+                self.emit(number, events).await
             }
-            12 => self.tell(number, vec![("custom".into(), json!({ "n": 1 }))]).await,
+            12 => self.emit(number, vec![("custom".into(), json!({ "n": 1 }))]).await,
             13 if self.kind == Kind::Ours && self.rng.random_ratio(1, 4) => {
                 let events = self.graph.delete(number);
-                self.tell(number, events).await
+                self.emit(number, events).await
             }
             14 => {
                 // No event announces it: the reset finds it.
@@ -209,7 +209,7 @@ impl World {
     }
 
     /// Sends events of a resource: as they are, or, of query resources, when it is asked.
-    async fn tell(&mut self, number: u64, events: Vec<(String, Value)>) -> Result<()> {
+    async fn emit(&mut self, number: u64, events: Vec<(String, Value)>) -> Result<()> {
         let name = self.graph.name_of(number);
         if events.is_empty() {
             return Ok(());
@@ -292,7 +292,7 @@ impl World {
         loop {
             self.round += 1;
             for number in (0..RESOURCES).filter(|number| self.graph.exists(*number)).collect::<Vec<_>>() {
-                self.tell(number, vec![("end".into(), json!({ "round": self.round }))]).await?;
+                self.emit(number, vec![("end".into(), json!({ "round": self.round }))]).await?;
             }
             for number in 1..=CLIENTS {
                 self.turn(number).await?;

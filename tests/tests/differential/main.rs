@@ -83,7 +83,7 @@ fn judge(script: &Script, first: &Transcript, second: &Transcript) -> Result<()>
     let is_declared = declared != Difference::default();
     let is_whole = found == declared && is_declared == script.differs.is_some();
     ensure!(is_whole, "{} does not differ as it declares:\n{found}{}", script.name, show());
-    ensure!(!first.has_stopped(), "{}: it waits in vain at both\n{}", script.name, show());
+    ensure!(!first.has_stopped(), "{}: it times out at both\n{}", script.name, show());
     if env::var_os(ONLY).is_some() {
         println!("{}\n{}", script.name, show());
     }

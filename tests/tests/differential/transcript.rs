@@ -36,12 +36,12 @@ impl Transcript {
         self.streams.entry(stream.to_owned()).or_default().push(line);
     }
 
-    /// Adds that the script waited in vain.
+    /// Adds that the script timed out.
     pub(crate) fn stop(&mut self, at: &str) {
-        self.add(SCRIPT, format!("waits in vain at `{at}`"));
+        self.add(SCRIPT, format!("times out at `{at}`"));
     }
 
-    /// True if the script has waited in vain.
+    /// True if the script has timed out.
     pub(crate) fn has_stopped(&self) -> bool {
         self.streams.contains_key(SCRIPT)
     }

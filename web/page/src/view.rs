@@ -364,15 +364,15 @@ mod tests {
 
     #[test]
     fn the_reason_why_a_session_ended_is_explained() {
-        let told = |why| match View::of(&connected(SessionState::Ended(why))).screen {
+        let shown = |why| match View::of(&connected(SessionState::Ended(why))).screen {
             Screen::Login { reason, .. } => reason,
             other => panic!("not the login form: {other:?}"),
         };
-        assert_eq!(told(EndReason::LoggedOut), "You are logged out.");
-        assert!(told(EndReason::LoggedOutElsewhere).contains("another tab"));
-        assert!(told(EndReason::Expired).contains("has expired."));
-        assert!(told(EndReason::Stolen).contains("Change your password"));
-        assert!(told(EndReason::Refused).contains("expired or was ended"));
+        assert_eq!(shown(EndReason::LoggedOut), "You are logged out.");
+        assert!(shown(EndReason::LoggedOutElsewhere).contains("another tab"));
+        assert!(shown(EndReason::Expired).contains("has expired."));
+        assert!(shown(EndReason::Stolen).contains("Change your password"));
+        assert!(shown(EndReason::Refused).contains("expired or was ended"));
     }
 
     #[test]
@@ -394,7 +394,7 @@ mod tests {
 
     #[test]
     fn credentials_that_cannot_be_right_are_reported_field_by_field() {
-        let told = |username: usize, password: usize| {
+        let shown = |username: usize, password: usize| {
             let login = Login::fault(&"ü".repeat(username), &"ü".repeat(password))?;
             let state = State { login, ..connected(SessionState::Anonymous) };
             match View::of(&state).screen {
@@ -402,13 +402,13 @@ mod tests {
                 other => panic!("not the login form: {other:?}"),
             }
         };
-        assert_eq!(told(512, 8192), None);
-        assert_eq!(told(0, 0), Some(("Please enter your username and your password.".into(), true, true)));
-        assert_eq!(told(0, 9), Some(("Please enter your username.".into(), true, false)));
-        assert_eq!(told(9, 0), Some(("Please enter your password.".into(), false, true)));
-        let (message, username, password) = told(513, 9).unwrap();
+        assert_eq!(shown(512, 8192), None);
+        assert_eq!(shown(0, 0), Some(("Please enter your username and your password.".into(), true, true)));
+        assert_eq!(shown(0, 9), Some(("Please enter your username.".into(), true, false)));
+        assert_eq!(shown(9, 0), Some(("Please enter your password.".into(), false, true)));
+        let (message, username, password) = shown(513, 9).unwrap();
         assert!(message.contains("username is too long") && message.contains("512") && username && !password);
-        let (message, username, password) = told(9, 8193).unwrap();
+        let (message, username, password) = shown(9, 8193).unwrap();
         assert!(message.contains("password is too long") && message.contains("8192") && !username && password);
     }
 
@@ -437,33 +437,33 @@ mod tests {
 
     #[test]
     fn a_throttled_login_says_when_to_try_again() {
-        let told = |data: Option<serde_json::Value>| {
+        let shown = |data: Option<serde_json::Value>| {
             let mut error = Error::new("session.tooManyAttempts", "Too many failed logins; try again later");
             error.data = data;
             let mut state = connected(SessionState::Anonymous);
             state.login = Login::Failed(RequestError::Refused(error));
             message(&state).strip_prefix("Too many failed logins. Try again ").unwrap().to_owned()
         };
-        assert_eq!(told(Some(json!({ "retryAfter": 200 }))), "in 1 second.");
-        assert_eq!(told(Some(json!({ "retryAfter": 30_000 }))), "in 30 seconds.");
-        assert_eq!(told(Some(json!({ "retryAfter": 60_000 }))), "in 1 minute.");
-        assert_eq!(told(Some(json!({ "retryAfter": 899_000 }))), "in 15 minutes.");
-        assert_eq!(told(Some(json!({ "retryAfter": "soon" }))), "later.");
-        assert_eq!(told(None), "later.");
+        assert_eq!(shown(Some(json!({ "retryAfter": 200 }))), "in 1 second.");
+        assert_eq!(shown(Some(json!({ "retryAfter": 30_000 }))), "in 30 seconds.");
+        assert_eq!(shown(Some(json!({ "retryAfter": 60_000 }))), "in 1 minute.");
+        assert_eq!(shown(Some(json!({ "retryAfter": 899_000 }))), "in 15 minutes.");
+        assert_eq!(shown(Some(json!({ "retryAfter": "soon" }))), "later.");
+        assert_eq!(shown(None), "later.");
     }
 
     #[test]
     fn what_becomes_of_thief_and_owner_is_explained() {
-        let told = |owner: &SessionState, thief: Option<(SessionState, bool)>| {
+        let shown = |owner: &SessionState, thief: Option<(SessionState, bool)>| {
             let thief = thief.map(|(session, got_in)| super::Thief { session, got_in });
             let view = View::of(&State { thief, ..connected(owner.clone()) });
             (view.thief, view.owner)
         };
         let (owner, refused) = (SessionState::LoggedIn(jane()), SessionState::Ended(EndReason::Refused));
-        assert_eq!(told(&owner, None), ("Has nothing yet.", "Logged in."));
-        let (thief, still) = told(&owner, Some((refused.clone(), false)));
+        assert_eq!(shown(&owner, None), ("Has nothing yet.", "Logged in."));
+        let (thief, still) = shown(&owner, Some((refused.clone(), false)));
         assert!(thief.starts_with("Refused") && still.contains("noticed nothing"));
-        let (thief, out) = told(&SessionState::Ended(EndReason::Stolen), Some((refused, true)));
+        let (thief, out) = shown(&SessionState::Ended(EndReason::Stolen), Some((refused, true)));
         assert!(thief.contains("out again") && out.contains("told why"));
     }
 
@@ -480,25 +480,25 @@ mod tests {
 
     #[test]
     fn each_event_has_a_line() {
-        let told = |event, resumes| {
+        let shown = |event, resumes| {
             let key = (Some(3), Some(Duration::from_secs(54)));
             super::event_line(&event, ConnectionState::Connected, resumes, key).unwrap_or_default().into_owned()
         };
         let logged_in = Event::Session(SessionState::LoggedIn(jane()));
-        assert_eq!(told(logged_in.clone(), true), "Resumed: Jane Doe");
-        assert_eq!(told(logged_in, false), "Logged in: Jane Doe");
-        assert_eq!(told(Event::Refresh(Some(Duration::ZERO)), false), "Rotated to generation 3, refresh in 0:54");
-        assert_eq!(told(Event::Refresh(None), false), "");
+        assert_eq!(shown(logged_in.clone(), true), "Resumed: Jane Doe");
+        assert_eq!(shown(logged_in, false), "Logged in: Jane Doe");
+        assert_eq!(shown(Event::Refresh(Some(Duration::ZERO)), false), "Rotated to generation 3, refresh in 0:54");
+        assert_eq!(shown(Event::Refresh(None), false), "");
         let retry = Event::Connection(ConnectionState::Reconnecting { next_try: Duration::ZERO });
-        assert_eq!(told(retry, true), "Connection lost");
+        assert_eq!(shown(retry, true), "Connection lost");
     }
 
     #[test]
     fn diagnostics_describe_connection_session_and_key() {
-        let told = |event| super::diagnosis(&event, (Some(3), Some(Duration::from_secs(54))));
-        assert_eq!(told(Event::Session(SessionState::Ended(EndReason::Stolen))).as_deref(), Some("session: stolen"));
-        assert_eq!(told(Event::Refresh(None)).as_deref(), Some("key: generation 3, next use in 0:54"));
-        assert_eq!(told(Event::Binding(Some(Binding::Bound))).as_deref(), Some("key: bound to this browser"));
+        let shown = |event| super::diagnosis(&event, (Some(3), Some(Duration::from_secs(54))));
+        assert_eq!(shown(Event::Session(SessionState::Ended(EndReason::Stolen))).as_deref(), Some("session: stolen"));
+        assert_eq!(shown(Event::Refresh(None)).as_deref(), Some("key: generation 3, next use in 0:54"));
+        assert_eq!(shown(Event::Binding(Some(Binding::Bound))).as_deref(), Some("key: bound to this browser"));
     }
 
     #[test]

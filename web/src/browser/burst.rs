@@ -44,7 +44,7 @@ impl Burst {
         let shared = Rc::new(BurstShared { events, channel, is_posted: Cell::default(), has_more: Cell::default() });
         let end = EventListener::new(&port, "message", {
             let shared = Rc::clone(&shared);
-            move |_| shared.hear()
+            move |_| shared.on_message()
         });
         port.start();
         Ok(Self { shared, _end: end })
@@ -71,7 +71,7 @@ impl BurstShared {
         self.is_posted.set(true);
     }
 
-    fn hear(&self) {
+    fn on_message(&self) {
         self.is_posted.set(false);
         if self.has_more.take() {
             self.post();

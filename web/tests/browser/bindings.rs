@@ -78,7 +78,7 @@ async fn all_events_of_a_resource_are_reported_and_errors_have_codes() {
     };
     let (error, ()) = future::join(called, refused).await;
     assert_eq!(code(&error.unwrap_err()).as_deref(), Some("a.noBell"));
-    gateway.tell("a.model.change", &json!({ "values": { "x": "one", "y": { "action": "delete" } } }));
+    gateway.send_event("a.model.change", &json!({ "values": { "x": "one", "y": { "action": "delete" } } }));
     let values = json!({ "x": "one", "y": { "action": "delete" } });
     is_told(&told, &json!({ "type": "change", "rid": "a.model", "values": values })).await;
     let told = told.borrow();

@@ -159,14 +159,14 @@ impl Gateway {
     }
 
     /// Sends an event.
-    pub(crate) fn tell(&self, event: &str, data: &Json) {
+    pub(crate) fn send_event(&self, event: &str, data: &Json) {
         self.say(&json!({ "event": event, "data": data }));
     }
 
     /// Changes who is logged in on the connection.
     pub(crate) fn set_user(&mut self, user: Json) {
         let event = format!("{}.user.{{cid}}.change", self.name);
-        self.tell(&event, &json!({ "values": user }));
+        self.send_event(&event, &json!({ "values": user }));
         self.user = user;
     }
 

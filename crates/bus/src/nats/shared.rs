@@ -24,7 +24,7 @@ pub(super) struct Shared {
     /// Bytes that were sent since the connection was lost.
     held: AtomicUsize,
     pub(super) is_closed: AtomicBool,
-    /// A message has waited in vain for room in the client's queue: none waits again until there is
+    /// A message has found no room in the client's queue in time: none waits again until there is
     /// some.
     pub(super) stands_still: AtomicBool,
     pub(super) open: Mutex<Open>,

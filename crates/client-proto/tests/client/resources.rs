@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// The events of resources that the page got since the last time, one a line.
-fn told(tab: &mut Tab, expected: &Expect) {
+fn expect_events(tab: &mut Tab, expected: &Expect) {
     let lines = std::mem::take(&mut tab.events).into_iter().filter_map(|event| match event {
         Event::Changed(rid, _) | Event::Freshness(rid, _) if rid.as_str().starts_with("session.") => None,
         Event::Changed(rid, change) => Some(format!("{rid}: {change:?}\n")),
@@ -50,7 +50,7 @@ fn a_model_is_loaded_changed_and_left() {
     tab.event("a.b.change", &json!({"values": {"y": delete}}));
     tab.event("a.b.rang", &json!({"bell": true}));
     tab.event("a.b.rang", &json!(null));
-    told(
+    expect_events(
         &mut tab,
         &expect![[r#"
             a.b: Loaded
@@ -138,7 +138,7 @@ fn over_a_disconnect_values_stay_and_are_brought_up_to_date_by_the_smallest_chan
     subscribe(&mut tab, "same", &json!({"models": {"same": {"x": 1}}}));
     tab.events.clear();
     tab.drop_socket();
-    told(
+    expect_events(
         &mut tab,
         &expect![[r#"
         c is Stale
@@ -156,7 +156,7 @@ fn over_a_disconnect_values_stay_and_are_brought_up_to_date_by_the_smallest_chan
         let sent = tab.find(&format!("subscribe.{id}")).id;
         tab.ok(sent, &set);
     }
-    told(
+    expect_events(
         &mut tab,
         &expect![[r#"
             m: Model([("y", Set(Primitive(Number(5)))), ("z", Delete)])
@@ -232,7 +232,7 @@ fn a_subscription_that_the_gateway_ends_is_tried_again() {
     subscribe(&mut tab, "a", &json!({"models": {"a": {"x": 1}}}));
     tab.events.clear();
     tab.event("a.unsubscribe", &json!({"reason": {"code": "system.timeout", "message": "Request timeout"}}));
-    told(
+    expect_events(
         &mut tab,
         &expect![[r#"
         a is Failed(Refused(Error { code: "system.timeout", message: "Request timeout", data: None }))
@@ -241,7 +241,7 @@ fn a_subscription_that_the_gateway_ends_is_tried_again() {
     tab.pass(s(1));
     let id = tab.take("subscribe.a").id;
     tab.ok(id, &json!({"models": {"a": {"x": 2}}}));
-    told(
+    expect_events(
         &mut tab,
         &expect![[r#"
             a: Model([("x", Set(Primitive(Number(2))))])
@@ -266,7 +266,7 @@ fn a_deleted_resource_keeps_its_last_values() {
     subscribe(&mut tab, "a", &json!({"models": {"a": {"x": 1}}}));
     tab.events.clear();
     tab.event("a.delete", &json!(null));
-    told(
+    expect_events(
         &mut tab,
         &expect![[r#"
         a: Deleted
@@ -465,7 +465,7 @@ fn a_resource_may_become_another_kind() {
     tab.events.clear();
     let id = tab.find("subscribe.a").id;
     tab.ok(id, &json!({"collections": {"a": [1]}}));
-    told(
+    expect_events(
         &mut tab,
         &expect![[r#"
         a: Loaded

@@ -342,8 +342,8 @@ impl World {
     }
 
     fn publish(&mut self, subject: &str, payload: &[u8]) {
-        let hears = |pattern: &String| Pattern::parse(pattern).unwrap().matches(subject);
-        let tags: Vec<_> = self.listeners.iter().filter(|(_, pattern)| hears(pattern)).map(|(tag, _)| *tag).collect();
+        let matches = |pattern: &String| Pattern::parse(pattern).unwrap().matches(subject);
+        let tags: Vec<_> = self.listeners.iter().filter(|(_, pattern)| matches(pattern)).map(|(tag, _)| *tag).collect();
         for client in self.clients.values_mut() {
             client.note(format!("* {subject} {}", String::from_utf8_lossy(payload)));
         }

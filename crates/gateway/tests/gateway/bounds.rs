@@ -111,7 +111,7 @@ async fn a_reader_that_falls_behind_is_closed_and_nobody_else() {
     let (mut reader, mut behind) = (stage.client().await, stage.client().await);
     let cid = behind.cid(&mut service).await;
     let token = format!("conn.{cid}.token");
-    assert!(stage.is_heard(&token).await);
+    assert!(stage.has_subscriber(&token).await);
     let answering = tokio::spawn(async move { while service.next().await.is_some() {} });
     for client in [&mut reader, &mut behind] {
         assert_eq!(client.ask("subscribe.test.model", Value::Null).await["result"]["models"]["test.model"], json!({}));
@@ -124,7 +124,7 @@ async fn a_reader_that_falls_behind_is_closed_and_nobody_else() {
         assert_eq!((&event["event"], &event["data"]["n"]), (&json!("test.model.news"), &json!(n)));
     }
     // No system buffers 32 of these 40 MiB between two sockets, so the gateway gives it up.
-    stage.until_unheard(&token).await;
+    stage.until_unsubscribed(&token).await;
     assert_eq!(behind.end().await, Some(1008));
     assert_eq!(reader.ask("version", Value::Null).await["result"]["protocol"], "1.2.3");
     answering.abort();

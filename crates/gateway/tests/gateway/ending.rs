@@ -146,13 +146,13 @@ async fn a_client_that_leaves_is_forgotten() {
     for with_handshake in [true, false] {
         let mut client = stage.client().await;
         let token = format!("conn.{}.token", client.cid(&mut service).await);
-        assert!(stage.is_heard(&token).await);
+        assert!(stage.has_subscriber(&token).await);
         if with_handshake {
             client.socket.close(None).await.unwrap();
             assert_eq!(client.end().await, Some(1005));
         }
         drop(client);
-        stage.until_unheard(&token).await;
+        stage.until_unsubscribed(&token).await;
     }
 }
 

@@ -67,9 +67,9 @@ async fn nothing_is_left_of_a_client_that_has_left() {
     let cid = asked.payload["cid"].as_str().map(str::to_owned);
     let asked = if cid.is_some() { asked } else { soon(service.next_of_all()).await.unwrap() };
     let token = format!("conn.{}.token", asked.payload["cid"].as_str().unwrap());
-    assert!(stage.is_heard(&token).await);
+    assert!(stage.has_subscriber(&token).await);
     drop(get);
-    stage.until_unheard(&token).await;
+    stage.until_unsubscribed(&token).await;
 }
 
 #[tokio::test]

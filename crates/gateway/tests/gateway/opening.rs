@@ -136,9 +136,9 @@ async fn a_client_that_leaves_before_the_service_answers_is_forgotten() {
         request = service.next() => request.unwrap(),
     };
     let token = format!("conn.{}.token", request.payload["cid"].as_str().unwrap());
-    assert!(stage.is_heard(&token).await);
+    assert!(stage.has_subscriber(&token).await);
     drop(client);
-    stage.until_unheard(&token).await;
+    stage.until_unsubscribed(&token).await;
 }
 
 #[tokio::test]

@@ -93,12 +93,12 @@ impl Stage {
         self.bus.publish(subject, Bytes::from(payload.to_string())).await.unwrap();
     }
 
-    pub(crate) async fn is_heard(&self, subject: &str) -> bool {
-        service::is_heard(self.bus.as_ref(), subject).await
+    pub(crate) async fn has_subscriber(&self, subject: &str) -> bool {
+        service::has_subscriber(self.bus.as_ref(), subject).await
     }
 
-    pub(crate) async fn until_unheard(&self, subject: &str) {
-        service::until_unheard(self.bus.as_ref(), subject).await;
+    pub(crate) async fn until_unsubscribed(&self, subject: &str) {
+        service::until_unsubscribed(self.bus.as_ref(), subject).await;
     }
 
     /// The response to a raw HTTP request.

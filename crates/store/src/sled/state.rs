@@ -310,12 +310,12 @@ impl Group {
         Self { frame: Some(Frame::new()), changes: Vec::new(), ends: Arc::default() }
     }
 
-    /// Tells all writers that it is durable.
-    pub(super) fn tell(self) {
+    /// Answers all writers that it is durable.
+    pub(super) fn acknowledge(self) {
         self.end(Verdict::Durable);
     }
 
-    /// Tells all writers that nothing of it was written.
+    /// Answers all writers that nothing of it was written.
     pub(super) fn refuse(self, reason: &Reason) {
         self.end(Verdict::Refused(reason.clone()));
     }

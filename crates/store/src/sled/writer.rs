@@ -74,7 +74,7 @@ impl Writer {
             return false;
         }
         if let Some(group) = self.show() {
-            group.tell();
+            group.acknowledge();
         }
         self.make_room()
     }

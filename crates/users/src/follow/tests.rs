@@ -102,12 +102,12 @@ impl Following {
         }
     }
 
-    fn has_told(&self) -> Vec<String> {
+    fn notified(&self) -> Vec<String> {
         self.listener.told.lock().unwrap().clone()
     }
 
-    async fn told(&self, expected: &[&str]) {
-        self.until(&format!("{expected:?}"), |this| this.has_told() == expected).await;
+    async fn is_notified_of(&self, expected: &[&str]) {
+        self.until(&format!("{expected:?}"), |this| this.notified() == expected).await;
     }
 
     /// Who may go on with a session.
@@ -173,15 +173,15 @@ async fn directory_and_sessions_follow_the_file_over_a_restart_too() {
     following.until("another name", |this| this.listed() == ["john"]).await;
     // A name to log in with is nothing that a session shows.
     files.change("\"user\"", "\"admin\"");
-    following.told(&["1 change"]).await;
+    following.is_notified_of(&["1 change"]).await;
     files.change("$AAAAAAAAAAAAAAAAAAAAAA$", "$BAAAAAAAAAAAAAAAAAAAAA$");
-    following.told(&["1 change", "1 password"]).await;
+    following.is_notified_of(&["1 change", "1 password"]).await;
     following.stop(&files.known).await;
 
     // While the service is away.
     files.change("name = \"N\"", "name = \"M\"\ndisabled = true");
     let following = files.follow();
-    following.told(&["1 change"]).await;
+    following.is_notified_of(&["1 change"]).await;
     following.stop(&files.known).await;
     let following = files.follow();
     following.stop(&files.known).await;
@@ -200,7 +200,7 @@ async fn a_change_that_could_not_be_applied_is_applied_later() {
     following.look().await.unwrap();
     assert_eq!(fs::read(&files.known).unwrap(), before, "a restart would repeat it");
     following.listener.fails.store(false, SeqCst);
-    following.told(&["1 change"]).await;
+    following.is_notified_of(&["1 change"]).await;
     following.stop(&files.known).await;
 }
 
@@ -226,9 +226,9 @@ async fn a_file_that_is_empty_or_gone_for_a_while_ends_no_session_and_keeps_no_o
     assert_eq!(following.live().await, [1, 2]);
     files.write(&list([1, 2]));
     following.looks(30).await;
-    assert_eq!(following.has_told(), [""; 0]);
+    assert_eq!(following.notified(), [""; 0]);
     files.write(&list([1]));
-    following.told(&["2 change"]).await;
+    following.is_notified_of(&["2 change"]).await;
     assert_eq!(following.live().await, [1]);
 }
 
@@ -245,16 +245,16 @@ async fn a_start_with_an_empty_missing_or_partial_file_ends_no_session() {
         let following = files.follow();
         assert_eq!(following.live().await, [1, 2], "before the first look: {cut:?}");
         following.looks(3).await;
-        assert_eq!((following.live().await, following.has_told()), (vec![1, 2], vec![]), "{cut:?}");
+        assert_eq!((following.live().await, following.notified()), (vec![1, 2], vec![]), "{cut:?}");
         files.write(&list([1, 2]));
         following.looks(30).await;
-        assert_eq!((following.live().await, following.has_told()), (vec![1, 2], vec![]), "{cut:?}");
+        assert_eq!((following.live().await, following.notified()), (vec![1, 2], vec![]), "{cut:?}");
         assert_eq!(following.listed(), ["u1", "u2"]);
         following.stop(&files.known).await;
     }
     files.write(&list([2]));
     let following = files.follow();
-    following.told(&["1 change"]).await;
+    following.is_notified_of(&["1 change"]).await;
     assert_eq!(following.live().await, [2]);
 }
 
@@ -268,7 +268,7 @@ async fn while_a_file_arrives_nobody_is_removed_however_long_it_takes() {
         following.looks(4).await;
         assert_eq!((following.live().await, following.listed().len()), ((1..=9).collect(), 9), "{count}");
     }
-    assert_eq!(following.has_told(), [""; 0]);
+    assert_eq!(following.notified(), [""; 0]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -282,7 +282,7 @@ async fn restrictions_count_at_once_and_lifting_them_once_the_file_is_settled() 
             + &entry(3).replace("$AAAAAAAAAAAAAAAAAAAAAA$", "$BAAAAAAAAAAAAAAAAAAAAA$")),
     );
     following.looks(2).await;
-    let mut told = following.has_told();
+    let mut told = following.notified();
     told.sort();
     assert_eq!(
         (told, following.listed()),
@@ -324,10 +324,10 @@ async fn a_user_removed_by_name_is_out_at_once_even_the_last_one() {
     let following = files.follow();
     crate::edit::remove(&files.path, "u1").unwrap();
     following.looks(1).await;
-    assert_eq!((following.live().await, following.has_told()), (vec![2], vec!["1 change".into()]));
+    assert_eq!((following.live().await, following.notified()), (vec![2], vec!["1 change".into()]));
     crate::edit::remove(&files.path, "u2").unwrap();
     following.looks(1).await;
-    assert_eq!((following.live().await, following.has_told().len()), (vec![], 2));
+    assert_eq!((following.live().await, following.notified().len()), (vec![], 2));
 }
 
 /// Not even by a program that writes all the time.
@@ -339,7 +339,7 @@ async fn a_file_that_is_written_into_all_the_time_is_looked_at_after_a_minute() 
         files.write(&format!("{}disabled = true\n# {second}\n", list([1, 2])));
         following.looks(1).await;
     }
-    assert_eq!((following.listed(), following.has_told()), (vec!["u1".to_owned()], vec!["2 change".to_owned()]));
+    assert_eq!((following.listed(), following.notified()), (vec!["u1".to_owned()], vec!["2 change".to_owned()]));
 }
 
 /// Hashes that are renewed by logins, or users who are added by a program, all the time.
@@ -351,7 +351,7 @@ async fn a_file_that_is_replaced_all_the_time_does_not_keep_the_removed_in() {
         disk::replace(&files.path, list(2..=count).as_bytes()).unwrap();
         following.looks(1).await;
     }
-    assert_eq!(following.has_told(), ["1 change"]);
+    assert_eq!(following.notified(), ["1 change"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -515,18 +515,18 @@ async fn what_changed_before_the_start_counts_once_all_instances_have_the_same_u
     others.have(&before);
     let following = files.follow_beside(&others).await;
     following.looks(30).await;
-    assert_eq!((following.has_told(), following.live().await), (vec![], vec![1, 2, 3]));
+    assert_eq!((following.notified(), following.live().await), (vec![], vec![1, 2, 3]));
     assert_eq!(others.kept(), Some(seen(&before)), "what all had been notified of");
     // What happens in front of its eyes counts at once.
     let now = format!("{now}disabled = true\n");
     files.write(&now);
     following.looks(2).await;
-    assert_eq!((following.has_told(), following.live().await), (vec!["2 change".to_owned()], vec![1, 3]));
+    assert_eq!((following.notified(), following.live().await), (vec!["2 change".to_owned()], vec![1, 3]));
     others.have(&now);
     following.looks(4).await;
-    assert_eq!(following.has_told(), ["2 change"], "agreed for too short a time");
+    assert_eq!(following.notified(), ["2 change"], "agreed for too short a time");
     following.looks(4).await;
-    let mut told = following.has_told();
+    let mut told = following.notified();
     told.sort();
     told.dedup();
     assert_eq!(told, ["1 password", "2 change", "3 change"]);
@@ -550,7 +550,7 @@ async fn what_all_have_is_kept_whichever_writes_it() {
     others.have(&next);
     following.looks(10).await;
     assert_eq!((others.kept(), others.kept.lock().unwrap().revision), (Some(seen(&next)), 3), "nothing to write");
-    assert_eq!(following.has_told(), [""; 0]);
+    assert_eq!(following.notified(), [""; 0]);
 }
 
 /// It says nothing about anybody, however well the others agree.
@@ -561,9 +561,9 @@ async fn an_empty_file_beside_others_ends_no_session_and_writes_nothing() {
     others.keep(&before);
     let following = files.follow_beside(&others).await;
     following.looks(30).await;
-    assert_eq!((following.has_told(), following.live().await), (vec![], vec![1, 2]));
+    assert_eq!((following.notified(), following.live().await), (vec![], vec![1, 2]));
     assert_eq!(others.kept(), Some(seen(&before)));
     files.write(&before);
     following.looks(10).await;
-    assert_eq!((following.has_told(), others.kept()), (vec![], Some(seen(&before))));
+    assert_eq!((following.notified(), others.kept()), (vec![], Some(seen(&before))));
 }

@@ -56,7 +56,7 @@ impl Bus {
                 heard.lock().unwrap().insert(cid, payload["token"].take());
             }
         });
-        let gateway = Gateway::hearing("system.>", ConnectOptions::new(), url).await;
+        let gateway = Gateway::receiving("system.>", ConnectOptions::new(), url).await;
         Self(Arc::new(Wire { gateway, next: AtomicU32::new(0), tokens, is_up: watch::Sender::new(false) }))
     }
 

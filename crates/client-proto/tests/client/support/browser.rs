@@ -141,10 +141,10 @@ impl Browser {
 
     pub(crate) fn request(&mut self, tab: usize, id: LockId, steal: bool) {
         if self.no_locks {
-            self.tell(tab, PlatformEvent::LockRefused(id));
+            self.notify(tab, PlatformEvent::LockRefused(id));
         } else if steal {
             if let Some((holder, id)) = self.holder.take() {
-                self.tell(holder, PlatformEvent::LockRefused(id));
+                self.notify(holder, PlatformEvent::LockRefused(id));
             }
             self.grant(tab, id);
         } else if self.holder.is_none() {
@@ -190,10 +190,10 @@ impl Browser {
 
     fn grant(&mut self, tab: usize, id: LockId) {
         self.holder = Some((tab, id));
-        self.tell(tab, PlatformEvent::LockGranted(id));
+        self.notify(tab, PlatformEvent::LockGranted(id));
     }
 
-    fn tell(&mut self, tab: usize, event: PlatformEvent) {
+    fn notify(&mut self, tab: usize, event: PlatformEvent) {
         if let Some(inbox) = self.inbox.get_mut(&tab) {
             inbox.push_back(event);
         }

@@ -60,7 +60,7 @@ impl Legacy {
         let session = Session { sid: SessionId(self.rng.bytes()), user, cid: cid.clone(), keys: Vec::new() };
         self.sessions.push(session);
         let at = self.sessions.len() - 1;
-        (effects.into_iter().chain(self.told(at)).collect(), Ok(self.next_key(at)))
+        (effects.into_iter().chain(self.events_at(at)).collect(), Ok(self.next_key(at)))
     }
 
     fn relogin(&mut self, cid: &ConnectionId, params: &Json) -> Reply {
@@ -84,7 +84,7 @@ impl Legacy {
                 effects.push(Effect::SetUser(old.clone(), None));
             }
             effects.push(Effect::SetToken(old, None));
-            effects.extend(self.told(at));
+            effects.extend(self.events_at(at));
         }
         (effects, Ok(self.next_key(at)))
     }
@@ -94,7 +94,7 @@ impl Legacy {
         ended.flat_map(|ended| [Effect::SetUser(ended.cid.clone(), None), Effect::SetToken(ended.cid, None)]).collect()
     }
 
-    fn told(&self, at: usize) -> [Effect; 2] {
+    fn events_at(&self, at: usize) -> [Effect; 2] {
         let Session { sid, user, cid, .. } = &self.sessions[at];
         let token = Token { sid: *sid, user_id: user.id.clone(), role: user.role.clone() };
         [Effect::SetToken(cid.clone(), Some(token)), Effect::SetUser(cid.clone(), Some(user.clone()))]

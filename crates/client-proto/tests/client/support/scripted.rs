@@ -162,7 +162,7 @@ impl Scripted {
 
     /// Sends all that is ready to be sent.
     fn go_on(&mut self) {
-        while self.answer_one() || self.tell_one() {
+        while self.answer_one() || self.send_one_event() {
             self.collect();
         }
     }
@@ -193,7 +193,7 @@ impl Scripted {
         false
     }
 
-    fn tell_one(&mut self) -> bool {
+    fn send_one_event(&mut self) -> bool {
         let rids: Vec<String> = self.subs.keys().cloned().collect();
         for rid in rids {
             let Some((name, data)) = self.subs[&rid].queue.front().cloned() else { continue };

@@ -21,7 +21,7 @@ pub(crate) struct Service {
     pub(crate) outcomes: Vec<Outcome>,
     /// The end of a session that was written and may not have been announced: announced again by
     /// the next process.
-    pub(crate) untold: Vec<Effect>,
+    pub(crate) unannounced: Vec<Effect>,
     /// When this process began.
     pub(crate) began: Timestamp,
     /// A legacy service in its place.
@@ -41,7 +41,7 @@ impl Service {
             rules: Rules { policy, keyring },
             records: BTreeMap::new(),
             outcomes: Vec::new(),
-            untold: Vec::new(),
+            unannounced: Vec::new(),
             began: Timestamp(0),
             legacy: None,
             rng: Rng::new(seed),
@@ -66,7 +66,7 @@ impl Service {
             return legacy.auth(cid, method, params, token);
         }
         let now = Timestamp(now);
-        self.untold.clear();
+        self.unannounced.clear();
         let decided = match method {
             "login" => self.login(cid, &read(params), token, now),
             "relogin" => self.relogin(cid, &read(params), token, now),
@@ -188,7 +188,7 @@ impl Service {
                 (Write::Create(record) | Write::Replace(record), _) => drop(self.records.insert(record.sid, record)),
                 (Write::Remove, Some(sid)) => {
                     drop(self.records.remove(&sid));
-                    self.untold.clone_from(&decision.effects);
+                    self.unannounced.clone_from(&decision.effects);
                 }
                 _ => {}
             }

@@ -281,7 +281,7 @@ impl World {
                 let effects = self.service.expire(self.unix());
                 self.effects(effects);
             } else if gateway.is_some_and(|gateway| gateway <= self.now) {
-                self.tell_gateway(relogin_gateway_proto::Input::Timeout);
+                self.feed_gateway(relogin_gateway_proto::Input::Timeout);
             } else if happening == Some(next) {
                 let (_, happening) = self.queue.pop_first().expect("it was just looked at");
                 self.happen(happening);
@@ -412,7 +412,7 @@ impl World {
         socket
     }
 
-    fn tell_gateway(&mut self, input: relogin_gateway_proto::Input<'_>) {
+    fn feed_gateway(&mut self, input: relogin_gateway_proto::Input<'_>) {
         if let Some(shipped) = &mut self.shipped {
             shipped.gateway.handle(input, self.now);
             self.look_after_gateway();
@@ -475,7 +475,7 @@ impl World {
                 let cid = ConnectionId::parse(text(&request["cid"])).expect("a cid");
                 let token: Option<Token> = serde_json::from_value(request["token"].clone()).expect("a token of ours");
                 let (effects, reply) = self.service.auth(&cid, method, &request["params"], token.as_ref(), self.unix());
-                if !self.tell_all(effects) || self.rng.chance(self.lose_replies) {
+                if !self.deliver_all(effects) || self.rng.chance(self.lose_replies) {
                     return;
                 }
                 match reply {
@@ -562,7 +562,7 @@ impl World {
         }
         let method = sent.method.rsplit('.').next().unwrap_or_default();
         let (effects, reply) = self.service.auth(cid, method, &sent.params, token, self.unix());
-        if !self.tell_all(effects) || self.rng.chance(self.lose_replies) {
+        if !self.deliver_all(effects) || self.rng.chance(self.lose_replies) {
             return self
                 .at(self.now + TIMEOUT, Happening::Error(cid.clone(), sent.id, "system.timeout", "session".into()));
         }
@@ -588,7 +588,7 @@ impl World {
 
     /// Tells everybody what has been written, unless the service ends before or meanwhile. True if
     /// it lives on.
-    fn tell_all(&mut self, effects: Vec<Effect>) -> bool {
+    fn deliver_all(&mut self, effects: Vec<Effect>) -> bool {
         if !self.rng.chance(self.crash) {
             self.effects(effects);
             return true;
@@ -596,7 +596,7 @@ impl World {
         let told = usize::try_from(self.rng.range(0, 4)).unwrap();
         // Whom it forgets, it has notified before it wrote.
         let is_end = |effect: &Effect| matches!(effect, Effect::SetUser(_, None) | Effect::SetToken(_, None));
-        let over = !self.service.untold.is_empty();
+        let over = !self.service.unannounced.is_empty();
         let told = effects.into_iter().enumerate().filter(|(n, effect)| *n < told || is_end(effect) && !over);
         let told = told.map(|(_, effect)| effect).collect();
         self.effects(told);
@@ -609,8 +609,8 @@ impl World {
     fn service_back(&mut self) {
         self.service_up = true;
         self.service.began = Timestamp(self.unix());
-        let untold = std::mem::take(&mut self.service.untold);
-        self.effects(untold);
+        let unannounced = std::mem::take(&mut self.service.unannounced);
+        self.effects(unannounced);
         if self.shipped.is_some() {
             return self
                 .publish("system.reset".to_owned(), &json!({"resources": ["session.>"], "access": ["session.>"]}));
@@ -639,7 +639,7 @@ impl World {
                     connection.token = token;
                     if connection.token.is_none() && connection.subscribed.remove(TICKER) {
                         let reason = json!({"code": "system.accessDenied", "message": "Access denied"});
-                        self.tell(&cid, TICKER, "unsubscribe", &json!({"reason": reason}));
+                        self.send_event(&cid, TICKER, "unsubscribe", &json!({"reason": reason}));
                     }
                 }
                 Effect::SetUser(cid, user) => {
@@ -647,17 +647,17 @@ impl World {
                     // A change that changes nothing is not sent on.
                     if connection.subscribed.contains(USER) && connection.user != user {
                         connection.user.clone_from(&user);
-                        self.tell(&cid, USER, "change", &json!({"values": members(user.as_ref())}));
+                        self.send_event(&cid, USER, "change", &json!({"values": members(user.as_ref())}));
                     }
                 }
                 Effect::Rotated(cid, generation) => {
-                    self.tell(&cid, USER, "rotated", &json!({"generation": generation}));
+                    self.send_event(&cid, USER, "rotated", &json!({"generation": generation}));
                 }
             }
         }
     }
 
-    fn tell(&mut self, cid: &ConnectionId, resource: &str, event: &str, data: &Json) {
+    fn send_event(&mut self, cid: &ConnectionId, resource: &str, event: &str, data: &Json) {
         let subscribed = self.connections.get(cid).is_some_and(|connection| connection.subscribed.contains(resource));
         if subscribed || event == "unsubscribe" {
             let frame = json!({"event": format!("{resource}.{event}"), "data": data}).to_string();
