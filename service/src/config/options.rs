@@ -18,7 +18,7 @@ pub struct Options {
     /// Port 0 picks a free port; the line `relogin: ready on …` on standard output names it.
     #[arg(long, env = "RELOGIN_LISTEN", value_name = "HOST:PORT", help_heading = "Addresses and bus")]
     pub listen: Option<String>,
-    /// Certificate of this server, and those of who vouches for it, in PEM; needs --tls-key
+    /// Certificate of this server and its intermediate certificates, in PEM; needs --tls-key
     /// [default: none, clients connect without TLS]
     ///
     /// Then --listen is for https and wss, cookies are `Secure`, and only https pages are the
