@@ -32,7 +32,6 @@ use futures_util::FutureExt;
 use relogin_bus::{Bus, BusError, Message, Subscription};
 use relogin_host::{errors::Chain, log_throttle::LogThrottle};
 use relogin_res::service::Response;
-use relogin_session::Denied;
 use relogin_users::UserDirectory;
 use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -40,7 +39,12 @@ use tracing::{debug, warn};
 use zeroize::Zeroizing;
 
 use self::{
-    answer::Failure, batch::Batch, limits::ConcurrencyLimits, outcomes::Outcomes, queue::Queue, route::Route,
+    answer::Failure,
+    batch::Batch,
+    limits::ConcurrencyLimits,
+    outcomes::Outcomes,
+    queue::Queue,
+    route::{AnsweredBy, Route},
     throttle::Throttle,
 };
 pub use self::{route::methods, throttle::ThrottleKind};
@@ -272,7 +276,7 @@ impl AuthContext {
             let answering = AssertUnwindSafe(self.answer(&route, &payload, &reply, held.as_mut())).catch_unwind();
             answering.await.unwrap_or(Err(Failure::Panic))
         };
-        if self.peers.is_met() && matches!(answer, Err(Failure::Denied(Denied::InvalidReloginKey))) {
+        if self.leaves_after(&route, &answer) {
             debug!(%route, "not answered: the other instance may know the session");
             return request::wipe_payload(payload);
         }
@@ -293,26 +297,21 @@ impl AuthContext {
         request::wipe_payload(payload);
     }
 
-    /// True if a request is left to another instance: one that was named, or one that answers the
-    /// same requests from its own store. Of those, the instance that has the session answers, and
-    /// none says that it has ended.
+    /// True if a request is left to another instance, whatever this one would answer.
     fn leaves(&self, route: &Route) -> bool {
-        match route {
-            Route::Login | Route::HeaderLogin => self.peers.is_junior(),
-            Route::Renew => self.peers.is_met(),
-            Route::RenewAt(named) => self.instance.as_ref().is_some_and(|instance| instance != named),
-            // Named, so that whoever adds a method decides on it.
-            Route::Relogin
-            | Route::Logout
-            | Route::Challenge
-            | Route::Connect
-            | Route::UserAccess(_)
-            | Route::User(_)
-            | Route::MethodAccess
-            | Route::AfterHeaderAuth
-            | Route::UnknownMethod
-            | Route::UnknownResource => false,
+        match route.answered_by() {
+            AnsweredBy::Both | AnsweredBy::Holder => false,
+            AnsweredBy::Senior => self.peers.is_junior(),
+            AnsweredBy::Neither => self.peers.is_met(),
+            AnsweredBy::Named(named) => self.instance.as_ref().is_some_and(|instance| instance != named),
         }
+    }
+
+    /// True if the other instance may have the session that this one lacks.
+    fn leaves_after(&self, route: &Route, answer: &Result<Response, Failure>) -> bool {
+        route.answered_by() == AnsweredBy::Holder
+            && self.peers.is_met()
+            && answer.as_ref().is_err_and(Failure::lacks_session)
     }
 
     async fn answer(

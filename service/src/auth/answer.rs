@@ -41,6 +41,11 @@ impl Failure {
         matches!(self, Self::Malformed | Self::Denied(Denied::InvalidParams))
     }
 
+    /// True if this instance lacks the session that the request is about: another one may have it.
+    pub(super) fn lacks_session(&self) -> bool {
+        matches!(self, Self::Denied(Denied::InvalidReloginKey | Denied::NotLoggedIn))
+    }
+
     /// The error that the caller gets.
     pub(super) fn error(&self) -> Error {
         match self {

@@ -21,8 +21,8 @@ use crate::{
 };
 
 pub(super) async fn header_login(cx: &AuthContext, payload: &[u8]) -> Result<Response, Failure> {
-    let Some(issuers) = &cx.issuers else { return Err(Failure::method_not_found()) };
     let request = Request::parse(cx, payload)?;
+    let Some(issuers) = &cx.issuers else { return Err(Failure::method_not_found()) };
     let (connection, token) = (request.connection.clone(), request.session());
     let params = request.params::<HeaderLoginParams>();
     let attempt = params.as_ref().ok().and_then(|params| params.attempt);

@@ -41,6 +41,23 @@ pub(super) enum Route {
     UnknownResource,
 }
 
+/// Which of two instances with stores of their own answers what both are asked. They should not run
+/// at the same time (`instance.rs`); while they do, neither ends a session that only the other has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum AnsweredBy<'a> {
+    /// Both, and the first answer counts: it depends on no session, or does no harm.
+    Both,
+    /// The one that has the session: an answer that there is none is not sent
+    /// (`Failure::lacks_session`). A method must say that with an error.
+    Holder,
+    /// The one that has run for longer: the answer creates a session.
+    Senior,
+    /// Neither: the answer would end a session.
+    Neither,
+    /// The instance with this id, also of those that share a store.
+    Named(&'a str),
+}
+
 /// The auth methods by name.
 const METHODS: [(&str, Route); 7] = [
     ("login", Route::Login),
@@ -84,6 +101,26 @@ impl Route {
             Some(Subject::Get(resource)) => user(&resource).map_or(Self::UnknownResource, Self::User),
             None if subject.starts_with("auth.") || subject.starts_with("call.") => Self::UnknownMethod,
             None => Self::UnknownResource,
+        }
+    }
+
+    /// Which of two instances answers. All routes are named, so that whoever adds one decides.
+    pub(super) fn answered_by(&self) -> AnsweredBy<'_> {
+        match self {
+            Self::Login | Self::HeaderLogin => AnsweredBy::Senior,
+            Self::Relogin | Self::Connect => AnsweredBy::Holder,
+            Self::Renew => AnsweredBy::Neither,
+            Self::RenewAt(instance) => AnsweredBy::Named(instance),
+            // Both try to log out. A client that gets the answer that it was not logged in uses its
+            // key, and finds out.
+            Self::Logout
+            | Self::Challenge
+            | Self::UserAccess(_)
+            | Self::User(_)
+            | Self::MethodAccess
+            | Self::AfterHeaderAuth
+            | Self::UnknownMethod
+            | Self::UnknownResource => AnsweredBy::Both,
         }
     }
 }
