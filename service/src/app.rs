@@ -79,7 +79,7 @@ impl App {
         let [doors, services, background, trails] = std::array::from_fn(|_| Tasks::new(&watch));
         let (peers, mut claim) = (Peers::default(), None);
         // Instances that share a store compare secrets before one of them answers anything.
-        let secret = match config.store.shared().is_some() {
+        let secret = match config.store.shared_identity().is_some() {
             true => Some(read_secret(&config.secret, nats.as_deref()).await?),
             false => None,
         };

@@ -446,7 +446,7 @@ mod tests {
             ("--name ticker --demo", "", "--name is the name of the counter of --demo"),
             ("--listen 8080", "", "--listen \"8080\" is not an address"),
             ("--listen localhost:99999", "", "--listen \"localhost:99999\" is not an address"),
-            ("--store redis", "", "--store \"redis\" is not a valid value; expected sled, jetstream or memory"),
+            ("--store none", "", "--store \"none\" is not a valid value; expected sled, jetstream or memory"),
             ("--store jetstream --secret-file s", "", "--store needs --nats"),
             ("--secret-passphrase p", "", "--secret-passphrase needs --store jetstream"),
             (

@@ -46,6 +46,14 @@ impl Events {
         Ok(())
     }
 
+    /// Returns once the bus's servers have what was published.
+    ///
+    /// # Errors
+    /// [`BusError`] if that is not known.
+    pub async fn flush(&self) -> Result<(), BusError> {
+        self.bus.flush().await
+    }
+
     /// Asks gateways to call `auth.<name>.renew` for each connection whose token names one of the
     /// sessions.
     ///

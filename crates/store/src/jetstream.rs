@@ -8,8 +8,7 @@
 //!
 //! **A write** is a publish that names the last sequence of its subject, so the server compares and
 //! swaps. It returns once the server has acknowledged it, that is, once a quorum of the bucket's
-//! replicas has it. How well a server that has acknowledged keeps its word over a power loss is for
-//! its `sync_interval` to say.
+//! replicas has it. Whether that survives a power loss depends on the server's `sync_interval`.
 //!
 //! **A write without an answer** (a lost connection, a server that changes its leader) may have
 //! been done or not. Until the leader has said which, the session is *in doubt*: a read of it asks
@@ -23,13 +22,11 @@
 //! put a connection on two sessions at once, both find both.
 //!
 //! **A bucket that has lost writes** (its server lost power before they were on disk, it was
-//! deleted or restored) has fewer than the replica. `jetstream/progress.rs` says how that is
-//! noticed; all of the bucket is read again then, and what it has counts.
+//! deleted or restored) is noticed by `jetstream/progress.rs`, read again, and what it has counts.
 //!
 //! **Other keys** are passed over: `barrier`, and `users`, which is the service's.
 //!
-//! **Time to live.** A session that nobody disposes of after its deadline is removed by the server
-//! an hour later, and what marks a removed session goes after an hour too.
+//! **Time to live.** Overdue sessions, and markers of removed ones, are gone after another hour.
 
 mod barrier;
 mod bucket;
@@ -363,6 +360,10 @@ impl SessionStore for JetStreamStore {
     async fn read_barrier(&self) -> Result<(), StoreError> {
         drop(self.shared.open()?);
         self.shared.barriers.pass(&self.shared).await
+    }
+
+    fn barrier_follows_bus(&self) -> bool {
+        true // The service opens the store with the client of its bus.
     }
 
     async fn check(&self) -> Result<(), StoreError> {

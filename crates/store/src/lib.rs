@@ -203,13 +203,19 @@ pub trait SessionStore: Send + Sync {
     }
 
     /// Returns once reads show every write that any process was told is done before this was called
-    /// (a linearizable read barrier). By then the servers of a shared store also have everything
-    /// that was published before on the connection that store and message bus share.
+    /// (a linearizable read barrier).
     ///
     /// # Errors
     /// [`StoreError`] if that is not known: reads may be stale.
     async fn read_barrier(&self) -> Result<(), StoreError> {
         Ok(())
+    }
+
+    /// True if the read barrier travels on the connection of the message bus: when it is passed,
+    /// the servers also have everything that was published before. If not, the service flushes the
+    /// bus before such a barrier.
+    fn barrier_follows_bus(&self) -> bool {
+        false
     }
 
     /// Whether the store can accept writes now.

@@ -8,7 +8,7 @@ use crate::instance::Shared;
 
 /// What this instance has; none if its store is its own.
 pub(super) fn shared(config: &Config, keyring: &Keyring) -> Option<Shared> {
-    let store = config.store.shared()?;
+    let store = config.store.shared_identity()?;
     let (policy, keys) = (config.policy, &config.keys);
     let seconds = |milliseconds: u64| format!("{} s", milliseconds / 1000);
     let options = [

@@ -84,10 +84,12 @@ pub enum StoreKind {
 }
 
 impl StoreKind {
-    /// What several instances have in common that use it at the same time, in words; none if only
-    /// one may use it. With a shared store, options have to name NATS and a common secret.
+    /// What tells it from other stores, if several instances may use it at the same time; none if
+    /// only one may. Instances send each other this text, and those with another text do not belong
+    /// together: one store must always have the same, and nothing secret may be in it, such as a
+    /// password in a URL. With a shared store, options have to name NATS and a common secret.
     #[must_use]
-    pub fn shared(&self) -> Option<String> {
+    pub fn shared_identity(&self) -> Option<String> {
         match self {
             Self::JetStream(bucket) => Some(format!("the JetStream bucket {}", bucket.name)),
             Self::Sled | Self::Memory => None,
@@ -148,8 +150,8 @@ impl StoreKind {
     }
 }
 
-/// Where the last seen users are kept. A store of another kind gets another place, and
-/// `app/user_source.rs` goes there.
+/// Where the last seen users are kept. A shared store that is no bucket gets another place, to
+/// which `app/user_source.rs` goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LastSeenPlace<'a> {
     /// In the data folder, for one process.

@@ -75,8 +75,10 @@ impl UserSource {
         claim: Option<&Claim>,
         peers: &Peers,
     ) -> anyhow::Result<()> {
-        let (Self::File(list, follower), LastSeenPlace::Bucket(bucket)) = (self, store.last_seen_place()) else {
-            return Ok(());
+        let Self::File(list, follower) = self else { return Ok(()) };
+        let bucket = match store.last_seen_place() {
+            LastSeenPlace::Bucket(bucket) => bucket,
+            LastSeenPlace::DataFolder | LastSeenPlace::NeedsNone => return Ok(()),
         };
         let (Some(nats), Some(claim)) = (nats, claim) else { return Ok(()) };
         let sharing = async {

@@ -1,5 +1,5 @@
-//! Which session store is asked for, and whether the options that go with it do. Must not open one,
-//! nor know which there are beside the one that has options (`app/store.rs`).
+//! Which session store is asked for, and whether the options that go with it do. Must not open one.
+//! Of the stores (`app/store.rs`) it knows only those with options of their own.
 
 use relogin_store::jetstream::BucketConfig;
 
@@ -24,7 +24,7 @@ pub(super) fn store(options: &Given, bus: &BusKind, name: &str) -> Result<StoreK
             Ok(BucketConfig { name, replicas })
         })?,
     };
-    if let Some(store) = store.filter(|_| kind.shared().is_some()) {
+    if let Some(store) = store.filter(|_| kind.shared_identity().is_some()) {
         // By NATS instances find each other.
         if *bus == BusKind::Local {
             return Err(store.is_wrong(Problem::NeedsNats));

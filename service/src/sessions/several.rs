@@ -4,10 +4,10 @@
 //! - **No verdict on a stale read.** What is not proven by a write is decided after a read barrier.
 //! - **The last word is the store's.** Events of two processes may cross. So whoever has sent a
 //!   connection its session checks, after a read barrier, what the store says of it, and sends that
-//!   if it is something else, before the answer. The barrier travels behind the events, on the same
-//!   connection to NATS. What could not be checked, because the store did not answer, and
-//!   connections that were shown a user only, as in each refresh, are checked a moment later,
-//!   together.
+//!   if it is something else, before the answer. The servers have the events before that barrier:
+//!   it travels behind them on the same connection, or the bus is flushed. What could not be
+//!   checked, because the store did not answer, and connections that were shown a user only, as in
+//!   each refresh, are checked a moment later, together.
 //! - **A connection on two sessions** is found by both processes that put it there. It stays on the
 //!   one that was written last. A login that loses it in this way was not answered, and leaves no
 //!   session behind.
@@ -297,7 +297,7 @@ impl Sessions {
         last_tokens: &mut HashMap<&ConnectionId, Option<SessionId>>,
     ) -> Result<(), SessionsError> {
         for _ in 0..CORRECTIONS {
-            self.store.read_barrier().await?;
+            self.barrier_behind_events().await?;
             let mut corrected = 0;
             for (&connection, last) in &mut *last_tokens {
                 if self.held_by(connection).await?.map(|record| record.sid) != *last {
@@ -311,6 +311,14 @@ impl Sessions {
             tracing::debug!(connections = corrected, "another process was faster: connections are corrected");
         }
         Err(SessionsError::Contended)
+    }
+
+    /// A read barrier that is passed after the servers have what this process has published.
+    async fn barrier_behind_events(&self) -> Result<(), SessionsError> {
+        if !self.store.barrier_follows_bus() {
+            self.events.flush().await?;
+        }
+        Ok(self.store.read_barrier().await?)
     }
 
     async fn apart(&self, effects: &[Effect], connections: Vec<&ConnectionId>) -> Result<Vec<Apart>, SessionsError> {

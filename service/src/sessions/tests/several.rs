@@ -30,6 +30,14 @@ struct Several {
 struct Gate {
     bus: Arc<LocalBus>,
     is_open: watch::Sender<bool>,
+    /// How many flushes fail.
+    failures: AtomicUsize,
+}
+
+impl Gate {
+    fn of(bus: &Arc<LocalBus>) -> Self {
+        Self { bus: Arc::clone(bus), is_open: watch::Sender::new(true), failures: AtomicUsize::new(0) }
+    }
 }
 
 #[async_trait]
@@ -59,6 +67,9 @@ impl Bus for Gate {
     }
 
     async fn flush(&self) -> Result<(), BusError> {
+        if self.failures.fetch_update(SeqCst, SeqCst, |failures| failures.checked_sub(1)).is_ok() {
+            return Err(BusError::Disconnected);
+        }
         self.bus.flush().await
     }
 
@@ -91,7 +102,7 @@ impl Several {
         let (truth, clock) = (Arc::default(), Arc::new(RuntimeClock::new()));
         let instances = ahead.iter().map(|ahead| {
             let view = Arc::new(View::of(&truth));
-            let bus = Arc::new(Gate { bus: Arc::clone(&bus), is_open: watch::Sender::new(true) });
+            let bus = Arc::new(Gate::of(&bus));
             let keyring = Keyring::new(vec![vec![1; 32]]).unwrap();
             let policy = Policy { key_lifetime: 120_000, session_lifetime: 600_000, refresh: 60_000 };
             let rules = Rules { policy, keyring };
@@ -280,6 +291,17 @@ async fn a_user_who_was_shown_late_by_a_refresh_is_taken_back_a_moment_later() {
 /// The last look fails, because the store does not answer.
 #[tokio::test(start_paused = true)]
 async fn a_connection_is_corrected_once_the_store_answers_again() {
+    a_connection_is_corrected_after(|late| late.view.failures.store(2, SeqCst)).await;
+}
+
+/// The last look fails, because nobody knows whether the bus's servers have what was published.
+#[tokio::test(start_paused = true)]
+async fn a_connection_is_corrected_once_the_bus_is_flushed() {
+    a_connection_is_corrected_after(|late| late.bus.failures.store(2, SeqCst)).await;
+}
+
+/// After two looks that fail.
+async fn a_connection_is_corrected_after(fail_twice: impl FnOnce(&Instance)) {
     let mut several = Several::new(2).await;
     let key = several.login(0, "a", Some(1)).await.unwrap().relogin_key;
     several.instances[0].bus.is_open.send_replace(false);
@@ -291,13 +313,13 @@ async fn a_connection_is_corrected_once_the_store_answers_again() {
     tokio::time::sleep(Duration::from_millis(1)).await;
     several.logout(1, "b").await.unwrap();
     several.published();
-    several.instances[0].view.failures.store(2, SeqCst);
+    fail_twice(&several.instances[0]);
     several.instances[0].bus.is_open.send_replace(true);
     relogin.await.unwrap().unwrap_err();
     assert!(several.published().ends_with("b token \"user\"\nb user \"jane\""));
     late.confirm_wanted().await;
     late.confirm_late().await.unwrap_err();
-    assert_eq!(several.published(), "", "the store says nothing yet");
+    assert_eq!(several.published(), "", "nothing is known yet");
     late.confirm_wanted().await;
     late.confirm_late().await.unwrap();
     assert_eq!(several.published(), "b user null\nb token null");
