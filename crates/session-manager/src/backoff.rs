@@ -8,15 +8,10 @@
 
 use std::time::Duration;
 
-/// Longest delay of the first try; tests of relogin-client-proto count on it. It is jittered too,
-/// so that a restarted gateway is not overrun.
-const BASE: Duration = Duration::from_millis(250);
-/// Longest delay of all.
-const CAP: Duration = Duration::from_secs(30);
 /// The longest first bound that is accepted, from a gateway or from an option.
 const LONGEST: Duration = Duration::from_secs(300);
 /// After this many doublings the delay exceeds the cap.
-const DOUBLINGS: u32 = (CAP.as_millis() / BASE.as_millis()).ilog2() + 1;
+const DOUBLINGS: u32 = (Backoff::CAP.as_millis() / Backoff::BASE.as_millis()).ilog2() + 1;
 
 /// Counts consecutive failures.
 #[derive(Clone, Copy, Debug, Default)]
@@ -25,17 +20,23 @@ pub struct Backoff {
 }
 
 impl Backoff {
+    /// Longest delay of the first try. It is jittered too, so that a restarted gateway is not
+    /// overrun.
+    pub const BASE: Duration = Duration::from_millis(250);
+    /// Longest delay of all.
+    pub const CAP: Duration = Duration::from_secs(30);
+
     /// The delay before the next try: uniform between zero and a bound that doubles with each try.
     pub fn next(&mut self, dice: &mut Dice) -> Duration {
-        self.next_within(BASE, dice)
+        self.next_within(Self::BASE, dice)
     }
 
     /// The same, but the first bound is `first`, or the usual one if that is longer: for a crowd
     /// that has to come back one after the other. The second bound is twice that, and so are all
     /// later ones once they exceed the usual cap.
     pub fn next_within(&mut self, first: Duration, dice: &mut Dice) -> Duration {
-        let first = first.clamp(BASE, LONGEST);
-        let bound = CAP.max(first * 2).min(first * 2_u32.pow(self.failures.min(DOUBLINGS)));
+        let first = first.clamp(Self::BASE, LONGEST);
+        let bound = Self::CAP.max(first * 2).min(first * 2_u32.pow(self.failures.min(DOUBLINGS)));
         self.failures = self.failures.saturating_add(1);
         // Never zero: a timer that is due when it is set would look like a busy loop.
         dice.up_to(bound).max(Duration::from_millis(1))
@@ -147,9 +148,9 @@ mod tests {
     #[test]
     fn a_success_starts_over_and_any_number_of_failures_is_fine() {
         let (mut backoff, mut dice) = (Backoff { failures: u32::MAX }, Dice::new([3; 8]));
-        assert!(backoff.next(&mut dice) <= CAP);
+        assert!(backoff.next(&mut dice) <= Backoff::CAP);
         backoff.reset();
-        assert!(backoff.next(&mut dice) <= BASE);
+        assert!(backoff.next(&mut dice) <= Backoff::BASE);
     }
 
     #[test]

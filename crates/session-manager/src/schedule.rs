@@ -12,7 +12,8 @@ const MAX_REFRESH: Duration = Duration::from_secs(24 * 60 * 60);
 /// How far from the service's clock ours may be when a key expires: by this, for messages take
 /// time, and by a hundredth of its life, for no two clocks go alike.
 const MARGIN: Duration = Duration::from_secs(1);
-/// No use that failed is tried again sooner than this, however short its key lives.
+/// The delay of a use that failed is bounded by what is left of its key's life, but not below this:
+/// a length of its own, which need not be the first one of the back-off.
 const MIN_RETRY: Duration = Duration::from_millis(250);
 
 /// The times of the key in storage.
@@ -88,8 +89,8 @@ impl Schedule {
         (self.refresh, self.expires) = (None, None);
     }
 
-    /// When a use that failed is tried again: with back-off, but several times within what is left
-    /// of the key's life.
+    /// When a use that failed is tried again: with back-off, whose delay is bounded by a quarter of
+    /// what is left of the key's life.
     pub(crate) fn retry(&mut self, turn: &mut Turn) -> Duration {
         let left = self.expires.and_then(|expires| expires.checked_sub(turn.now)).filter(|left| !left.is_zero());
         let longest = left.map_or(Duration::MAX, |left| (left / 4).max(MIN_RETRY));

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use relogin_client_proto::{Closing, ConnectionState, Input, PlatformEvent};
 
-use crate::support::{Tab, ms, s};
+use crate::support::{FIRST, Tab, ms, s};
 
 fn tab(seed: u64, gateways: usize) -> Tab {
     Tab::plain(seed, |config| config.gateways = gateways)
@@ -37,7 +37,7 @@ fn all_addresses_are_tried_before_there_is_a_wait() {
                 tab.drop_socket();
             }
             assert_eq!(tab.socket, None);
-            assert!(wait(&tab) <= ms(250 << round) && wait(&tab) > ms(0), "a round counts as one failure");
+            assert!(wait(&tab) <= FIRST * (1 << round) && wait(&tab) > ms(0), "a round counts as one failure");
             tab.await_socket();
         }
         assert_eq!(tab.gateways.len(), 13);
@@ -127,7 +127,7 @@ fn a_gateway_that_goes_says_within_which_time_to_come_back() {
     assert!(told.iter().max() > Some(&s(38)) && told.iter().min() < Some(&s(2)), "they are spread over all of it");
     assert!(told.iter().filter(|wait| **wait < s(20)).count() > 70);
     for usual in ["", "the server is being stopped", r#"{"retryAfter":0}"#] {
-        assert!(waits(usual).iter().all(|wait| *wait <= ms(250)), "{usual:?}");
+        assert!(waits(usual).iter().all(|wait| *wait <= FIRST), "{usual:?}");
     }
 }
 
@@ -138,12 +138,12 @@ fn a_user_who_waits_is_not_held_back_with_the_crowd() {
     tab.input(Input::ConnectNow);
     assert_eq!(tab.gateways.len(), 2);
     tab.drop_socket();
-    assert!(wait(&tab) <= ms(250), "what the gateway said is over");
+    assert!(wait(&tab) <= FIRST, "what the gateway said is over");
 
     let mut tab = steady(2, 1);
     tab.close_socket(goes(r#"{"retryAfter":40000}"#));
     tab.input(PlatformEvent::Wake);
-    assert!(wait(&tab) <= ms(250));
+    assert!(wait(&tab) <= FIRST);
 }
 
 #[test]

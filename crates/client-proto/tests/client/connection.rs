@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::{
     login::{anonymous, logged_in},
-    support::{Tab, admin, ms, rid, s},
+    support::{FIRST, Tab, admin, ms, rid, s},
 };
 
 fn call(tab: &mut Tab) -> u64 {
@@ -24,7 +24,7 @@ fn the_first_try_is_made_at_once_and_each_state_is_reported() {
     tab.ok(sent.id, &json!({"protocol": "1.2.3"}));
     tab.drop_socket();
     let ConnectionState::Reconnecting { next_try } = tab.client.connection() else { panic!() };
-    assert!(next_try - tab.now <= ms(250));
+    assert!(next_try - tab.now <= FIRST);
     tab.reconnect();
     let states: Vec<_> = tab.events.iter().filter(|event| matches!(event, Event::Connection(_))).collect();
     let [
@@ -67,7 +67,7 @@ fn a_connection_that_breaks_at_once_does_not_make_waits_short_again() {
     tab.pass(s(11));
     tab.drop_socket();
     let ConnectionState::Reconnecting { next_try } = tab.client.connection() else { panic!() };
-    assert!(next_try - tab.now <= ms(250), "a steady one does");
+    assert!(next_try - tab.now <= FIRST, "a steady one does");
 }
 
 #[test]
@@ -236,10 +236,10 @@ fn waking_up_ends_a_long_wait() {
     }
     tab.input(PlatformEvent::Wake);
     let ConnectionState::Reconnecting { next_try } = tab.client.connection() else { panic!() };
-    assert!(next_try - tab.now <= ms(250));
+    assert!(next_try - tab.now <= FIRST);
 }
 
-/// A tab whose tries to connect have failed so often that the next one may be half a minute away.
+/// A tab whose tries to connect have failed so often that the next one may be `Backoff::CAP` away.
 fn long_unreachable() -> Tab {
     let mut tab = Tab::start(None);
     for _ in 0..12 {
@@ -257,7 +257,7 @@ fn connect_now_ends_a_long_wait() {
     assert_eq!((tab.sockets, tab.now), (sockets + 1, now));
     tab.drop_socket();
     let ConnectionState::Reconnecting { next_try } = tab.client.connection() else { panic!() };
-    assert!(next_try - tab.now <= ms(250), "back-off begins again: somebody is waiting");
+    assert!(next_try - tab.now <= FIRST, "back-off begins again: somebody is waiting");
     // The browser may be wrong about the network.
     tab.input(PlatformEvent::Offline);
     tab.await_socket();
@@ -307,7 +307,7 @@ fn a_sibling_that_is_connected_ends_a_long_wait() {
     tab.profile.borrow_mut().write(9, Some(r#"{"key":"k2","generation":2}"#));
     tab.browse();
     let ConnectionState::Reconnecting { next_try } = tab.client.connection() else { panic!() };
-    assert!(next_try - tab.now <= ms(250));
+    assert!(next_try - tab.now <= FIRST);
 }
 
 #[test]
@@ -332,7 +332,7 @@ fn offline_nothing_but_a_probe_is_sent() {
     tab.pass(s(5));
     assert!(!tab.is_connected());
     tab.input(PlatformEvent::Online);
-    tab.pass(ms(250));
+    tab.pass(FIRST);
     tab.connect();
     tab.take("auth.session.relogin");
 }

@@ -6,7 +6,7 @@ use serde_json::{Value as Json, json};
 
 use crate::{
     login::{anonymous, answer, logged_in},
-    support::{Tab, admin, ms, rid, s},
+    support::{FIRST, Tab, admin, ms, rid, s},
 };
 
 /// A plain client, connected.
@@ -144,13 +144,13 @@ fn a_denial_for_the_old_token_that_comes_late_is_soon_asked_about_again() {
     tab.pass(s(1));
     let denied = json!({"reason": {"code": "system.accessDenied", "message": "Access denied"}});
     tab.event("a.unsubscribe", &denied);
-    tab.pass(ms(250));
+    tab.pass(FIRST);
     let id = tab.take("subscribe.a").id;
     tab.ok(id, &json!({"models": {"a": {}}}));
     // Later it is no accident.
     tab.pass(s(5));
     tab.event("a.unsubscribe", &denied);
-    tab.pass(ms(250));
+    tab.pass(FIRST);
     assert_eq!(tab.methods(), [""; 0]);
 }
 
@@ -203,7 +203,7 @@ fn a_method_whose_resource_cannot_be_loaded_has_still_succeeded() {
     tab.ok(id, &json!({"rid": "a.1", "errors": {"a.1": timeout}}));
     assert_eq!(tab.settled[&token], Ok(Answer::Resource(rid("a.1"))));
     assert!(matches!(tab.client.freshness(&rid("a.1")), Some(Freshness::Failed(_))));
-    tab.pass(ms(250));
+    tab.pass(FIRST);
     let id = tab.take("subscribe.a.1").id;
     tab.ok(id, &json!({"models": {"a.1": {}}}));
     tab.command(Command::Unsubscribe(rid("a.1")));

@@ -24,6 +24,7 @@ use std::time::Duration;
 use relogin_client_proto::User;
 use relogin_res::ResourceId;
 use relogin_session::{Denied, Effect, UserId};
+use relogin_session_manager::Backoff;
 use serde_json::Value as Json;
 
 /// What a service makes of a request: events for gateways, then the reply.
@@ -36,6 +37,9 @@ pub(crate) const fn ms(ms: u64) -> Duration {
 pub(crate) const fn s(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
+
+/// The longest delay of a first try, and of the next ones that double it.
+pub(crate) const FIRST: Duration = Backoff::BASE;
 
 pub(crate) fn rid(text: &str) -> ResourceId {
     ResourceId::parse(text).unwrap()
