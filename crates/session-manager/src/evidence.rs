@@ -1,33 +1,54 @@
 //! Infers why a session has ended whose key the service refuses, from what was seen of the session.
 //! Must not ask anybody: the service does not say it, because a thief may be asking.
 //!
-//! `session.rs` collects the evidence: from the event `rotated` (`Session::rotated`; the diagnostic
-//! `MadeElsewhere`), and from a user model that lost its user (`Session::user_lost`; `UserLost`).
-//! When the service detects reuse, it sends `rotated` with a generation that nobody has made, one
-//! above the newest; the audit trail has none with that number. Only the key of a bearer session
-//! can be stolen so: bound keys, and those of cookie sessions, end as `Refused` or otherwise. A
-//! sibling that made a generation and could not store it before the session was ended otherwise
-//! leaves the same evidence: then a page says `Stolen` without a theft. A thief who made one leaves
-//! it, too, without `reuse_detected` if the session was ended otherwise. So does a retry on another
-//! connection, which is announced to the others as a generation that nobody has made. A page that
-//! got neither, because there was no connection, says `Refused` (or `Expired`), even if the service
-//! has detected the reuse (`reuse_detected` in its audit trail).
+//! The first row that is true counts ([`TheftEvidence::reason`]):
+//!
+//! | what is known | reason |
+//! |---|---|
+//! | the key is past its deadline | `Expired`, whatever else was seen |
+//! | it is the key of a bearer session, and an event `rotated` announced a newer generation, which storage does not have | `Stolen` |
+//! | the user model lost its user | `LoggedOutElsewhere` |
+//! | nothing | `Refused` |
+//!
+//! `session.rs` collects the evidence: `Session::rotated` (diagnostic `MadeElsewhere`) and
+//! `Session::user_lost` (`UserLost`). Bound keys are never `Stolen`, nor those of cookie sessions:
+//! they are of no use to a thief.
+//!
+//! Which generations storage does not have, and whether the audit trail of the service has
+//! `reuse_detected` then:
+//!
+//! | what has happened | reuse detected | a theft |
+//! |---|---|---|
+//! | thief and owner have used one key: the service sends `rotated` with a generation that nobody has made, one above the newest | yes | yes |
+//! | a thief has used the newest key, and the session was ended before its owner used it | no | yes |
+//! | either of these while no page was connected, which then says `Refused` or `Expired` | as above | yes |
+//! | two tabs have used one key, which their storage allowed: without IndexedDB, localStorage is not in step between processes | yes | no |
+//! | storage went back to an older key, and that was used | yes | no |
+//! | a legacy client has used the key that it shares with this one | yes | no |
+//! | a sibling has made a generation, and the session was ended before it was stored | no | no |
+//! | a use was repeated on another connection (`retried`): it is announced to the others as a generation that nobody has made, and the session was ended before they used their key | no | no |
 
 use crate::{
     EndReason,
     record::{Holding, Record},
 };
 
-/// The evidence against the session since its key was last good.
+/// The evidence against the session that is not explained yet.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct TheftEvidence {
-    /// The service has announced this generation, and storage does not have it.
+    /// The service has announced this generation, and storage did not have it since.
     pub(crate) rotated: Option<Holding>,
     /// The service took the user away.
     pub(crate) is_user_taken: bool,
 }
 
 impl TheftEvidence {
+    /// Storage has this generation, or had it: that it was announced, or one before it, shows no
+    /// theft.
+    pub(crate) fn explained_by(&mut self, stored: Holding) {
+        self.rotated = self.rotated.filter(|made| made.is_same_session(stored) && made.generation > stored.generation);
+    }
+
     /// Why the key `used` was refused. `has_expired`: whether it is past its deadline.
     pub(crate) fn reason(self, used: &Record, has_expired: bool) -> EndReason {
         // A bound session's key is of no use to a thief.

@@ -243,6 +243,7 @@ impl Session {
         self.schedule.granted(granted, turn.now);
         self.evidence.is_user_taken = false;
         if *is_stored {
+            self.evidence.explained_by(holding);
             // From when it was sent: the answer may have waited for a tab that was frozen.
             self.schedule.begin(*sent, turn);
         } else {
@@ -283,6 +284,7 @@ impl Session {
         holding.generation = holding.generation.max(record.generation);
         *stored = true;
         let newest = holding.generation;
+        self.evidence.explained_by(*holding);
         if newer {
             self.note(Diagnostic::CaughtUp(newest));
         }

@@ -6,7 +6,7 @@ use serde_json::{Value as Json, json};
 
 use crate::{
     bound,
-    login::{answer, logged_in_with},
+    login::{answer, logged_in_with, record},
     support::{Profile, Thief, World, s},
     worlds::{assert_logged_in, for_seeds, logged_in},
 };
@@ -184,6 +184,23 @@ fn evidence_about_one_session_is_not_used_for_the_next() {
     tab.drop_socket();
     tab.reconnect();
     let sent = tab.take("auth.session.relogin");
+    tab.error(sent.id, "session.invalidReloginKey");
+    assert_eq!(tab.state(), SessionState::Ended(EndReason::Refused));
+}
+
+/// A browser whose storage goes back to a key that it had before: nobody else has made the newer
+/// ones.
+#[test]
+fn a_generation_that_storage_once_had_is_no_evidence() {
+    let mut tab = logged_in_with("k1");
+    tab.event("session.user.{cid}.rotated", &json!({"generation": 2}));
+    let sent = tab.take("auth.session.relogin");
+    tab.payload(sent.id, &answer("k2", 2));
+    tab.drop_socket();
+    tab.profile.borrow_mut().storage = Some(record("k1", 1));
+    tab.reconnect();
+    let sent = tab.take("auth.session.relogin");
+    assert_eq!(sent.params["reloginKey"], "k1");
     tab.error(sent.id, "session.invalidReloginKey");
     assert_eq!(tab.state(), SessionState::Ended(EndReason::Refused));
 }
