@@ -39,7 +39,7 @@ pub(super) async fn header_login(cx: &AuthContext, payload: &[u8]) -> Result<Res
         admit(cx, issuers, &connection, &request.origin, true).await?.ok_or(Denied::InvalidToken)?;
     let device = device_of(&request.origin, public_key, label);
     let vouched = Some(vouched);
-    let login = Login { vouched, attempt, device, cookie, token, ..Login::new(connection, user) };
+    let login = Login { connection, user, vouched, attempt, device, cookie, token };
     let logged_in = cx.sessions.login(login).await??;
     Ok(granted(cx, logged_in))
 }
@@ -55,7 +55,8 @@ pub(super) async fn on_upgrade(cx: &AuthContext, request: &Request) -> Result<()
     match admit(cx, issuers, &connection, &request.origin, false).await {
         Ok(Some(Bearer { user, vouched })) => {
             let device = device_of(&request.origin, None, None);
-            let login = Login { vouched: Some(vouched), device, ..Login::new(connection, user) };
+            let vouched = Some(vouched);
+            let login = Login { connection, user, vouched, attempt: None, device, cookie: None, token: None };
             cx.sessions.login(login).await?.map(drop)?;
             Ok(())
         }

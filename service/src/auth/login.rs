@@ -89,7 +89,7 @@ pub(super) async fn login(cx: &AuthContext, payload: &[u8], reply: &str) -> Resu
         PasswordCheck::Wrong(user) => return refused("login_failed", user, Denied::WrongUsernamePassword.into()).await,
     };
     let device = device_of(&request.origin, public_key, label);
-    let login = Login { attempt, device, cookie, token, ..Login::new(connection.clone(), user) };
+    let login = Login { connection: connection.clone(), user, vouched: None, attempt, device, cookie, token };
     let logged_in = cx.sessions.login(login).await??;
     if cx.sessions.user_changes() != changes {
         // The user may have been removed or have another password, and this session did not exist

@@ -23,7 +23,8 @@ pub struct Login {
 }
 
 impl Login {
-    /// A login of which nothing else is known.
+    /// A login of which nothing else is known, for tests: the service names all fields, so that the
+    /// compiler asks for a new one.
     #[must_use]
     pub fn new(connection: ConnectionId, user: User) -> Self {
         let device = Device::default();

@@ -169,6 +169,18 @@ fn shown(decision: &Decision) -> String {
     lines.join("\n")
 }
 
+/// Whatever a client may send is in it, at its longest: a new field belongs here, too.
+#[test]
+fn the_longest_login_makes_a_small_record() {
+    let long = || Some("x".repeat(60_000));
+    let device = Device { public_key: None, user_agent: long(), remote_addr: long(), label: long() };
+    let cookie = Some(NewCookie { digest: [1; 32], carries_key: true });
+    let (attempt, token) = (Some(MADE), Some(SID));
+    let login = Login { connection: cid("a"), user: jane(), vouched: None, attempt, device, cookie, token };
+    let Write::Create(record) = decide(None, log_in(login), &rules(), NOW).write else { panic!("no session") };
+    assert!(record.encode().unwrap().len() < 1_000, "the limit of each text is {}", Device::MAX_TEXT);
+}
+
 #[test]
 fn login_makes_a_session() {
     check(

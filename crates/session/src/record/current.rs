@@ -1,24 +1,22 @@
 //! The format in which records are stored, which is also what the rules work on: [`Record`].
 //!
-//! Stored bytes are positional, so each new field is a new format. To add one:
+//! Stored bytes are positional, so each new field is a new format. N is the number in [`FORMAT`]
+//! before the change.
 //!
-//! 1. In the tests of `record.rs`, the stored text `V3` stays as it is; its test loses the line
-//!    that writes it, which the test of the new format's text gets in step 4.
-//! 2. Copy the struct as it is to a new file `v3.rs` (the number in [`FORMAT`]), as `RecordV3` with
-//!    that number, and let it convert into [`Record`], as `v2.rs` does; `v2.rs` then converts into
-//!    `RecordV3`.
+//! 1. Copy this file's struct as it is to a new file `vN.rs`, as `RecordVN` with the number N, and
+//!    let it convert into [`Record`]. The format before N converts into `RecordVN` from now on.
 //!    A field of `Device`, `MadeBy` or `Claims` changes all formats that have one: keep the old
-//!    struct in `v3.rs` for these, as `v1.rs` keeps `DeviceV1`.
-//! 3. Add the field here, last, and to [`Record::new`], and raise [`FORMAT`].
-//! 4. In `record.rs`: the module, an arm of [`Record::decode`], one more conversion in those of
-//!    older formats, a stored text `V4` of `everything()` with the new field, which a test that you
-//!    throw away prints in base64, with the test of `V3` for it, and the sizes that a test expects.
-//! 5. In `service/tests/binary/rolling.rs`: the format's number, that of a newer one, and the
-//!    struct of the last format but one, which is `V3` then.
+//!    struct in `vN.rs` for these, as `v1.rs` keeps `DeviceV1`.
+//! 2. Add the field here, last, and to [`Record::new`], and raise [`FORMAT`].
+//! 3. In `record.rs`: the module, an arm of [`Record::decode`] for N, one more conversion in those
+//!    of older formats.
+//! 4. In the tests there: the stored text `VN` stays, and its test no longer writes it, but expects
+//!    the new field's default. Add the field to `everything()`, its stored text (a test that you
+//!    throw away prints it in base64), and a test that reads and writes that.
 //!
-//! The compiler asks for the second half of 2, for [`Record::new`] and for the arms of 4, the tests
-//! for the sizes and the numbers of 5, for nothing else. An older service cannot read the new
-//! records (`RecordError::UnknownFormat`).
+//! The compiler asks for the conversions, for [`Record::new`] and for the arms; the tests for the
+//! sizes that they expect. A text that a client sends is cut to a length: see [`Device::bounded`].
+//! An older service cannot read the new records (`RecordError::UnknownFormat`).
 
 use serde::{Deserialize, Serialize};
 

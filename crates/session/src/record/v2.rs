@@ -1,4 +1,4 @@
-//! Format 2 of stored records. Decodes into the next, which is the current one: [`Record`].
+//! Format 2 of stored records. Decodes into format 3.
 
 use serde::Deserialize;
 
