@@ -1,22 +1,22 @@
 //! Takes over, once, the key that a legacy client of this origin has kept in localStorage. Must not
 //! depend on how storage works.
 //!
-//! The key is written to localStorage as the storage record, from where it moves into a new log. If
+//! The key is written as the storage record beside the log, from where it moves into a new log. If
 //! storage has or has had a session, the legacy client's key is left alone.
 
 use relogin_client_proto::{AdoptedKey, Secret};
 
-use super::{local_storage::LocalEntry, random};
+use super::{local_storage::LocalStorageEntry, random, storage::RecordEntry};
 
 /// A key that is being taken over.
 #[derive(Debug)]
 pub(super) struct Adoption {
     key: AdoptedKey,
     /// The legacy client's entry for it.
-    from: LocalEntry,
+    from: LocalStorageEntry,
     /// The storage record's.
-    to: LocalEntry,
-    /// Whether localStorage had no record.
+    to: RecordEntry,
+    /// Whether it had no record.
     is_new: bool,
 }
 
@@ -24,7 +24,7 @@ impl Adoption {
     /// Begins to take over the key `from` into the storage record `to`, which is not open yet.
     /// `None` if there is no such key.
     pub(super) fn begin(from: &str, to: &str) -> Option<Self> {
-        let (from, to) = (LocalEntry::new(from), LocalEntry::new(to));
+        let (from, to) = (LocalStorageEntry::new(from), RecordEntry::new(to));
         let key = from.read().ok()?.filter(|key| !key.expose().is_empty())?;
         let key = AdoptedKey::new(key.expose(), random::id());
         let is_new = to.read().ok()?.is_none();

@@ -13,11 +13,11 @@ use super::global;
 
 /// The entry of one name.
 #[derive(Clone, Debug)]
-pub(super) struct LocalEntry {
+pub(super) struct LocalStorageEntry {
     name: Rc<str>,
 }
 
-impl LocalEntry {
+impl LocalStorageEntry {
     pub(super) fn new(name: &str) -> Self {
         Self { name: name.into() }
     }

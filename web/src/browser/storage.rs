@@ -22,7 +22,11 @@ use wasm_bindgen::JsValue;
 use wasm_bindgen_futures::spawn_local;
 use web_sys::BroadcastChannel;
 
-use super::{database::Database, local_storage::LocalEntry, record_log::RecordLog};
+use super::{database::Database, local_storage::LocalStorageEntry, record_log::RecordLog};
+
+/// The place of the record beside the log, for all that use it. (What a legacy client has kept is
+/// in localStorage whatever this is: `adoption.rs`.)
+pub(super) type RecordEntry = LocalStorageEntry;
 
 /// How long a browser may take to show other tabs what one tab has written to localStorage, in
 /// milliseconds.
@@ -41,7 +45,7 @@ pub(super) enum Storage {
 #[derive(Debug)]
 pub(super) struct SharedStorage {
     record: Rc<RefCell<RecordStorage>>,
-    local: LocalEntry,
+    local: RecordEntry,
     log: RecordLog,
     /// Tells other tabs that the record has changed, never what it says.
     channel: Option<BroadcastChannel>,
@@ -61,7 +65,7 @@ impl Storage {
 
     /// A record in memory, which begins with a copy of the entry `name` of localStorage.
     pub(super) fn copy(name: &str) -> Self {
-        let text = LocalEntry::new(name).read().unwrap_or_default();
+        let text = RecordEntry::new(name).read().unwrap_or_default();
         Self::Memory(MemoryStorage(RefCell::new(text)))
     }
 
@@ -87,7 +91,7 @@ impl SharedStorage {
     fn open(name: &str, database: &Database, heard: impl Fn() + 'static) -> Self {
         let heard = Rc::new(heard);
         let record = Rc::<RefCell<RecordStorage>>::default();
-        let (local, log) = (LocalEntry::new(name), RecordLog::new(database));
+        let (local, log) = (RecordEntry::new(name), RecordLog::new(database));
         let mut listeners = Vec::new();
         // Without a channel, other tabs find out when they read the record.
         let channel = BroadcastChannel::new(name).ok();
