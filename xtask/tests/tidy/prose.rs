@@ -32,8 +32,8 @@ fn prose_wraps_at_100_columns() {
 fn marks(path: &Path) -> Option<&'static [&'static str]> {
     match path.extension()?.to_str()? {
         "md" => Some(&[]),
-        "rs" | "js" | "mjs" | "cjs" | "ts" | "jsx" => Some(&["//", "/**", "* "]),
-        "toml" | "conf" => Some(&["#"]),
+        "rs" | "js" | "mjs" | "cjs" | "ts" | "jsx" | "go" => Some(&["//", "/**", "* "]),
+        "toml" | "conf" | "py" => Some(&["#"]),
         _ => None,
     }
 }
