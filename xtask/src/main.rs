@@ -113,7 +113,7 @@ const COMMANDS: &[Command] = &[
 const ENVIRONMENT: &str = "\
 Environment:
   RELOGIN_XTASK_CACHE  where tools are kept (default: relogin-xtask in the user's cache folder)
-  NATS_SERVER, RESGATE, CHROMIUM, CHROMEDRIVER, NODE, RESCLIENT_DIR
+  NATS_SERVER, RESGATE, CHROMIUM, CHROMEDRIVER, NODE, RESCLIENT_DIR, SERVICE_JAVASCRIPT, SERVICE_GO, SERVICE_PYTHON
                        parts to be used in place of those that setup would find or install";
 
 fn main() -> ExitCode {

@@ -9,6 +9,7 @@ mod go_programs;
 mod nightly;
 pub(crate) mod npm_packages;
 mod programs;
+mod services;
 pub(crate) mod wasm_opt;
 mod wasm_target;
 
@@ -134,7 +135,7 @@ fn system_parts(context: &Context, needs: Needs) -> Result<Tools> {
     if needs == Needs::Tests {
         programs.extend(programs::TESTED_WITH);
         programs.extend([&programs::NPM, &programs::FAKETIME, &programs::IP]);
-        if go_programs::ALL.iter().any(|program| program.find(context).is_none()) {
+        if go_programs::ALL.iter().any(|program| program.find(context).is_none()) || services::needs_go(context)? {
             programs.push(&programs::GO);
         }
     }
@@ -158,6 +159,7 @@ fn system_parts(context: &Context, needs: Needs) -> Result<Tools> {
             variables.push((program.variable, program.ensure(context)?));
         }
         variables.push(("RESCLIENT_DIR", npm_packages::ensure_for_tests(context)?));
+        variables.extend(services::ensure(context)?);
     }
     Ok(Tools { variables })
 }

@@ -77,7 +77,7 @@ impl GoProgram {
 
 /// A Go that is new enough: the machine's, or one that the machine's Go downloads as a module,
 /// which every version can do.
-fn go(context: &Context) -> Result<PathBuf> {
+pub(super) fn go(context: &Context) -> Result<PathBuf> {
     let found = context.find(&["go"]).context("Go is missing")?;
     let about =
         output(context.command(&found).env("GOTOOLCHAIN", "local").args(["env", "GOVERSION", "GOOS", "GOARCH"]));

@@ -1,5 +1,6 @@
 //! Packages from npm, as the repository's lock files pin them: those that build the package
-//! (`web/npm`), and those that the end-to-end tests need (`tests/resclient`).
+//! (`web/npm`), those that the end-to-end tests need (`tests/resclient`), and those of a service
+//! that they run (`examples/services/javascript`).
 
 use std::{
     env, fs,
@@ -28,6 +29,16 @@ pub(super) fn ensure_for_tests(context: &Context) -> Result<PathBuf> {
     }
     let folder = context.cache.join("resclient");
     install(context, "tests/resclient", &folder, "ResClient, bundlers and frameworks: npm ci (usually 30 s)")?;
+    Ok(folder)
+}
+
+/// What the service in JavaScript needs. Returns the folder that has `node_modules`.
+pub(super) fn ensure_for_service(context: &Context) -> Result<PathBuf> {
+    if let Some(folder) = env::var_os("SERVICE_JAVASCRIPT") {
+        return Ok(PathBuf::from(folder));
+    }
+    let folder = context.cache.join("service-javascript");
+    install(context, "examples/services/javascript", &folder, "NATS's client for Node: npm ci (usually 5 s)")?;
     Ok(folder)
 }
 

@@ -108,6 +108,15 @@ pub(super) const NPM: Program =
 pub(super) const GO: Program =
     Program { what: "Go", variable: None, names: &["go"], apt: &[&["golang-go"]], brew: &["go"] };
 
+/// With what makes virtual environments.
+pub(super) const PYTHON: Program = Program {
+    what: "Python",
+    variable: None,
+    names: &["python3"],
+    apt: &[&["python3", "python3-venv"]],
+    brew: &["python"],
+};
+
 /// The programs that tests start.
 pub(super) const TESTED_WITH: [&Program; 3] = [&CHROMIUM, &CHROMEDRIVER, &NODE];
 
@@ -133,14 +142,16 @@ impl Program {
 /// Installs those that are missing, all at once.
 pub(super) fn ensure(context: &Context, programs: &[&Program]) -> Result<()> {
     let missing: Vec<&Program> = programs.iter().copied().filter(|program| program.find(context).is_none()).collect();
-    if missing.is_empty() {
-        return Ok(());
-    }
+    if missing.is_empty() { Ok(()) } else { install(context, &missing) }
+}
+
+/// Installs these, all at once.
+pub(super) fn install(context: &Context, missing: &[&Program]) -> Result<()> {
     let attempt = if context.find(&["apt-get"]).is_some() {
         let packages = missing.iter().flat_map(|program| known_set(program.apt)).copied();
         apt_install(context, &unique(packages))
     } else if context.find(&["brew"]).is_some() {
-        brew_install(context, &missing)
+        brew_install(context, missing)
     } else {
         Ok(())
     };
