@@ -40,6 +40,12 @@ pub enum Part {
     RustExample,
     /// What builds the page.
     Trunk,
+    /// The folder whose `node_modules` has what `examples/services/javascript` needs.
+    ServiceJavaScript,
+    /// The service in `examples/services/go`, built.
+    ServiceGo,
+    /// A Python that has what `examples/services/python` needs.
+    ServicePython,
 }
 
 impl Part {
@@ -61,6 +67,9 @@ impl Part {
             Self::Hello => "RELOGIN_HELLO",
             Self::RustExample => "RELOGIN_RUST_EXAMPLE",
             Self::Trunk => "TRUNK",
+            Self::ServiceJavaScript => "SERVICE_JAVASCRIPT",
+            Self::ServiceGo => "SERVICE_GO",
+            Self::ServicePython => "SERVICE_PYTHON",
         }
     }
 
@@ -85,6 +94,9 @@ impl Part {
             Self::Hello => &["hello"],
             Self::RustExample => &["rust-example"],
             Self::Trunk => &["trunk"],
+            Self::ServiceJavaScript => &["service-javascript"],
+            Self::ServiceGo => &["service-go"],
+            Self::ServicePython => &["service-python/bin/python"],
         }
     }
 
@@ -105,7 +117,7 @@ impl Part {
             // Never an installed one: it is this workspace's that is tested.
             Self::Relogin => vec![target().join("debug")],
             Self::Package | Self::Hello | Self::RustExample => vec![target()],
-            Self::Resclient => vec![target().join("tools")],
+            Self::Resclient | Self::ServiceJavaScript => vec![target().join("tools")],
             _ => {
                 let tools = target().join("tools");
                 let path = env::var_os("PATH").unwrap_or_default();
@@ -124,7 +136,7 @@ impl Part {
 
     fn is_at(self, path: &Path) -> bool {
         match self {
-            Self::Resclient => path.join("node_modules").is_dir(),
+            Self::Resclient | Self::ServiceJavaScript => path.join("node_modules").is_dir(),
             Self::Package => path.join("index.js").is_file(),
             Self::Hello => path.join("hello.js").is_file(),
             Self::RustExample => path.join("index.html").is_file(),

@@ -239,6 +239,22 @@ impl Res {
         in_time(&what, search).await
     }
 
+    /// Waits for the next event, whatever it is: `{event, data}`.
+    ///
+    /// # Errors
+    /// As [`Res::event`].
+    pub async fn next_event(&mut self) -> Result<Value> {
+        let search = async {
+            loop {
+                if let Some(event) = self.events.pop_front() {
+                    return Ok(event);
+                }
+                self.read().await.context("waiting for an event")?;
+            }
+        };
+        in_time("an event", search).await
+    }
+
     /// The events that have come and were not asked for; those the connection still holds are not
     /// among them.
     #[must_use]

@@ -32,6 +32,7 @@ mod positions;
 mod readme;
 mod redirect;
 mod resclient;
+mod services;
 mod snippets;
 mod states;
 mod survival;
