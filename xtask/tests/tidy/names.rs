@@ -54,11 +54,12 @@ fn a_type_name_means_one_thing_in_a_crate() {
 
 #[test]
 fn every_crate_is_looked_at() {
-    let manifests = super::sources::files(super::sources::root());
+    let root = super::sources::root();
+    let manifests = super::sources::files(root);
     let named = |folder: &str| CRATES.iter().any(|name| folder.ends_with(&format!("/{name}")));
     let folders = manifests.iter().filter(|path| path.ends_with("Cargo.toml")).filter_map(|path| path.parent());
     let missing: Vec<String> = folders
-        .map(|folder| folder.to_string_lossy().replace('\\', "/"))
+        .map(|folder| format!("/{}", folder.strip_prefix(root).unwrap_or(folder).display()).replace('\\', "/"))
         .filter(|folder| ["/crates/", "/service", "/web"].iter().any(|part| folder.contains(part)) && !named(folder))
         .collect();
     report(missing.into_iter().map(|folder| format!("{folder} is missing from CRATES of names.rs")));
