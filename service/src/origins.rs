@@ -35,6 +35,8 @@ pub struct Origins {
     believes_scheme: bool,
     /// Whether clients connect to it by TLS.
     has_tls: bool,
+    /// Whether it has no page, and so no origin of its own.
+    has_no_page: bool,
     complaints: Complaints,
 }
 
@@ -87,13 +89,20 @@ impl Origins {
             AllowOrigin::Any => Vec::new(),
             AllowOrigin::List(allowed) => allowed.iter().filter_map(|page| parse_page(page)).collect(),
         };
-        Self { public, allow, allowed, listen, believes_scheme, has_tls: false, complaints: Complaints::default() }
+        Self { public, allow, allowed, listen, believes_scheme, ..Self::default() }
     }
 
     /// The same, of a server that clients connect to by TLS, if `has_tls`.
     #[must_use]
     pub fn over_tls(self, has_tls: bool) -> Self {
         Self { has_tls, ..self }
+    }
+
+    /// The same, of a server without any page: it may be reached by any name, as no page is its own
+    /// by its name. Only pages of `allow` may connect.
+    #[must_use]
+    pub fn without_page(self) -> Self {
+        Self { has_no_page: true, ..self }
     }
 
     /// Refuses a request for an unknown host. A request without a host is not from a browser.
@@ -126,6 +135,9 @@ impl Origins {
             Some([page, ..]) => page,
         };
         match self.complaints.note("page", page, Instant::now()) {
+            Some(page) if self.has_no_page => {
+                tracing::warn!("refused a page of {page:?}; if it may connect, add it to allowOrigin");
+            }
             Some(page) if page == OPAQUE => tracing::warn!(
                 "refused a page without an origin (null), such as a file; --allow-origin null accepts all of them"
             ),
@@ -191,7 +203,7 @@ impl Origins {
 
     fn is_host_ours(&self, host: &Host) -> bool {
         let is_named = self.public.iter().chain(&self.allowed).any(|named| self::host(named) == Some(host));
-        if is_named || self.allow == AllowOrigin::Any {
+        if is_named || self.has_no_page || self.allow == AllowOrigin::Any {
             return true;
         }
         let is_address = !matches!(host, Host::Domain(_));
@@ -220,7 +232,7 @@ impl Origins {
 
     /// True if a page of this origin is one of the server's own.
     fn is_own(&self, page: &str, client: &Origin) -> bool {
-        let Some(page) = parse_page(page) else { return false };
+        let Some(page) = parse_page(page).filter(|_| !self.has_no_page) else { return false };
         if !self.public.is_empty() {
             return self.public.contains(&page);
         }

@@ -56,7 +56,8 @@ impl GatewayApp {
         if let Some(nats) = nats {
             background.open("following permissions", |stop| async move { nats.follow_permissions(stop).await });
         }
-        let origins = Origins::new(Vec::new(), config.allow_origin, address, false).over_tls(tls.is_some());
+        let origins = Origins::new(Vec::new(), config.allow_origin, address, false);
+        let origins = origins.over_tls(tls.is_some()).without_page();
         let has_header_auth = config.options.header_auth.is_some();
         let gateway = Arc::new(Gateway::start(Arc::clone(&bus), config.options, Limits::default()));
         let counts = Arc::new(HttpCounts::default());

@@ -86,6 +86,20 @@ fn pages_without_an_origin_connect_where_they_are_named_and_never_act_with_cooki
     }
 }
 
+/// Whatever name a page's owner gives to the address of a server without a page, its own pages are
+/// not the server's.
+#[test]
+fn a_server_without_a_page_has_any_name_and_no_origin_of_its_own() {
+    let gateway = listening("127.0.0.1:8080", &[], allow(&["https://app.example"])).without_page();
+    for host in ["api.example", "localhost:8080", "evil.example:8080", "192.0.2.1"] {
+        assert_eq!(gateway.check_host(Some(host)), Ok(()), "{host}");
+        assert!(may_connect(&gateway, None, host) && may_connect(&gateway, Some("https://app.example"), host));
+        assert!(may_act(&gateway, &["https://app.example"], host));
+        let own = format!("http://{host}");
+        assert!(!may_connect(&gateway, Some(&own), host) && !may_act(&gateway, &[&own], host), "{host}");
+    }
+}
+
 /// Only the public URL, with its scheme, host and port, is our own origin once it is given.
 #[test]
 fn with_a_public_url_nothing_else_is_our_own_origin() {

@@ -104,8 +104,13 @@ impl Service {
 
     /// The status of a GET.
     pub(crate) async fn get(&self, path: &str) -> u16 {
+        self.get_of(&self.address, path, "").await
+    }
+
+    /// The status of a request for the host `host`, with `headers`, each of which ends its line.
+    pub(crate) async fn get_of(&self, host: &str, path: &str, headers: &str) -> u16 {
         let mut stream = TcpStream::connect(&self.address).await.unwrap();
-        let request = format!("GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.address);
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{headers}\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut response = String::new();
         stream.read_to_string(&mut response).await.unwrap();

@@ -32,6 +32,23 @@ async fn the_gateway_alone_serves_clients_of_a_service_on_nats() {
     gateway.stop().await;
 }
 
+/// As behind a proxy on the same machine that passes the host on. The gateway has no page, so a
+/// page is not let in because it has the name by which it reaches the gateway.
+#[tokio::test]
+async fn the_gateway_alone_answers_to_any_name_and_only_named_pages_may_connect() {
+    let (folder, nats) = (Folder::new(), NatsServer::start(&[]));
+    let config = json!({"natsUrl": nats.url(), "allowOrigin": "https://page.example"});
+    fs::write(folder.path("resgate.json"), config.to_string()).unwrap();
+    let gateway = folder.gateway("resgate.json").await;
+
+    // Nobody is there who could answer.
+    assert_eq!(gateway.get_of("api.example", "/api/nothing", "").await, 404);
+    assert_eq!(gateway.get_of("api.example", "/api/nothing", "Origin: https://page.example\r\n").await, 404);
+    assert_eq!(gateway.get_of("api.example", "/api/nothing", "Origin: http://api.example\r\n").await, 403);
+    gateway.says("refused a page of \"http://api.example\"; if it may connect, add it to allowOrigin").await;
+    gateway.stop().await;
+}
+
 #[test]
 fn a_file_that_cannot_be_taken_over_is_refused_in_one_line() {
     let folder = Folder::new();
