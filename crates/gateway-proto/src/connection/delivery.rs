@@ -30,7 +30,7 @@ impl Connection {
         let Config { max_held_events, max_held_bytes, .. } = shared.config;
         let is_full = subscription.held.is_full_for(event, max_held_events, max_held_bytes);
         match subscription.state {
-            State::Waiting | State::Loading | State::Failed(_) | State::Deleted => {}
+            State::Waiting(_) | State::Loading | State::Failed(_) | State::Deleted => {}
             // The client has seen nothing yet: it may as well begin later.
             State::Loaded(_) if is_full => {
                 self.resubscribe(rid, shared);

@@ -134,7 +134,7 @@ impl Connection {
             && wait.seen.insert(rid.clone())
         {
             match subscription.state {
-                State::Waiting | State::Loading => {
+                State::Waiting(_) | State::Loading => {
                     subscription.waiting.push(task);
                     wait.loading += 1;
                 }
@@ -174,7 +174,7 @@ impl Connection {
         {
             match &subscription.state {
                 // Since it was looked at, something may have been taken from the client again.
-                State::Waiting | State::Loading => {
+                State::Waiting(_) | State::Loading => {
                     let task = *task;
                     shared.bus.discard(gathering);
                     return self.explore_again(task);

@@ -23,7 +23,7 @@ impl Connection {
     pub(crate) fn attach(&mut self, rid: &ResourceId, shared: &mut Shared) {
         match self.subscriptions.get(rid).map(|subscription| &subscription.state) {
             Some(State::Failed(_)) => self.resubscribe(rid, shared),
-            Some(State::Waiting) => {
+            Some(State::Waiting(_)) => {
                 self.stop_waiting(rid);
                 self.load(rid, shared);
             }
@@ -180,7 +180,7 @@ impl Connection {
     /// [`Connection::release`] what it no longer refers to.
     pub(crate) fn resubscribe(&mut self, rid: &ResourceId, shared: &mut Shared) {
         let Some(subscription) = self.subscriptions.get_mut(rid) else { return };
-        if matches!(subscription.state, State::Waiting) {
+        if matches!(subscription.state, State::Waiting(_)) {
             // It is new, and has its turn.
             return;
         }

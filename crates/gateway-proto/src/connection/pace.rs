@@ -2,7 +2,7 @@
 //! loading what its resources refer to. Requests of other connections come in between.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     ops::Bound::{Excluded, Unbounded},
 };
 
@@ -25,8 +25,10 @@ pub(crate) struct Pace {
     left: usize,
     /// How many are being asked for access in their turn.
     rechecking: usize,
-    /// Resources that wait to be loaded.
-    unloaded: BTreeSet<ResourceId>,
+    /// Resources that wait to be loaded, in the order in which they were found.
+    unloaded: BTreeMap<u64, ResourceId>,
+    /// How many have waited so far.
+    found: u64,
     /// How many are being loaded in their turn.
     loading: usize,
     /// Resources that are there, while tasks that have waited for them do not know it.
@@ -38,7 +40,7 @@ pub(crate) struct Pace {
 impl Pace {
     /// True if something still has its turn before it.
     pub(super) fn has_more(&self) -> bool {
-        [&self.outdated, &self.unloaded, &self.woken, &self.led].iter().any(|rids| !rids.is_empty())
+        !self.unloaded.is_empty() || [&self.outdated, &self.woken, &self.led].iter().any(|rids| !rids.is_empty())
     }
 }
 
@@ -69,8 +71,9 @@ impl Connection {
     /// Lets a resource wait for its turn to be loaded.
     pub(crate) fn wait_for_turn(&mut self, rid: &ResourceId) {
         if let Some(subscription) = self.subscriptions.get_mut(rid) {
-            subscription.state = State::Waiting;
-            self.pace.unloaded.insert(rid.clone());
+            self.pace.found += 1;
+            subscription.state = State::Waiting(self.pace.found);
+            self.pace.unloaded.insert(self.pace.found, rid.clone());
         }
     }
 
@@ -106,7 +109,9 @@ impl Connection {
 
     /// Notes that a resource is loaded without its turn.
     pub(crate) fn stop_waiting(&mut self, rid: &ResourceId) {
-        self.pace.unloaded.remove(rid);
+        if let Some(State::Waiting(number)) = self.subscriptions.get(rid).map(|subscription| &subscription.state) {
+            self.pace.unloaded.remove(number);
+        }
     }
 
     /// Notes that a resource has its turn to be asked for access.
@@ -210,7 +215,7 @@ impl Connection {
     }
 
     fn load_next(&mut self, shared: &mut Shared) {
-        let Some(rid) = self.pace.unloaded.pop_first() else { return };
+        let Some((_, rid)) = self.pace.unloaded.pop_first() else { return };
         match self.subscribe_to_cache(&rid, shared) {
             Some(snapshot) => self.on_loaded(&rid, Ok(&snapshot), shared),
             None => match self.subscriptions.get_mut(&rid) {
@@ -233,13 +238,15 @@ impl Connection {
         assert_eq!(pace.rechecking, of(|it| it.takes_turn));
         assert_eq!(pace.loading, of(|it| it.loads_in_turn));
         assert!(pace.rechecking <= shared.config.max_rechecks && pace.loading <= shared.config.max_reference_loads);
-        assert_eq!(pace.unloaded.len(), of(|it| matches!(it.state, State::Waiting)));
+        assert_eq!(pace.unloaded.len(), of(|it| matches!(it.state, State::Waiting(_))));
         let outdated = self.subscriptions.values().filter(|it| it.epoch != self.epoch);
         assert_eq!(pace.left, outdated.count());
         assert_eq!(pace.is_ready, shared.ready.contains(&self.key));
         assert!(pace.is_ready || !self.has_turn(shared), "nobody will go on");
         for (rid, it) in &self.subscriptions {
-            assert_eq!(matches!(it.state, State::Waiting), pace.unloaded.contains(rid), "{rid} waits to be loaded");
+            if let State::Waiting(number) = it.state {
+                assert_eq!(pace.unloaded.get(&number), Some(rid), "{rid} waits to be loaded");
+            }
             assert_eq!(it.is_stale, pace.outdated.contains(rid), "{rid} is not asked for access again");
             assert!(
                 it.is_loading() || it.waiting.is_empty() || pace.woken.contains(rid),

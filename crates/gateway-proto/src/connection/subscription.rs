@@ -100,8 +100,8 @@ impl Held {
 /// How far a subscription is.
 #[derive(Debug)]
 pub(crate) enum State {
-    /// It waits for its turn to be loaded.
-    Waiting,
+    /// It waits for its turn to be loaded, which has this number.
+    Waiting(u64),
     /// The cache will deliver it.
     Loading,
     /// The resource could not be had.
@@ -172,7 +172,7 @@ impl Subscription {
 
     /// True if it is not there yet.
     pub(crate) fn is_loading(&self) -> bool {
-        matches!(self.state, State::Waiting | State::Loading)
+        matches!(self.state, State::Waiting(_) | State::Loading)
     }
 
     /// True if what is known of access holds no longer after `epoch` token events, and nobody was

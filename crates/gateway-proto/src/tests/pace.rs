@@ -540,3 +540,37 @@ fn a_subscription_loads_at_once_a_resource_that_waits_as_a_reference() {
         "#]],
     );
 }
+
+/// Those of one resource come before what they refer to in their turn.
+#[test]
+fn references_are_loaded_in_the_order_in_which_they_were_found() {
+    check_with(
+        Config { max_reference_loads: 2, ..Config::default() },
+        &expect![[r#"
+            open 1 c1
+              listen conn.c1.token
+            1> 1 subscribe.a
+              listen event.a.*
+              ask get.a {}
+              ask access.a {"cid":"c1","token":null}
+            access.a = {"result":{"get":true}}
+            get.a = {"result":{"collection":[{"rid":"e"},{"rid":"d"},{"rid":"c"},{"rid":"b"}]}}
+              listen event.e.*
+              ask get.e {}
+              listen event.d.*
+              ask get.d {}
+            get.e = {"result":{"collection":[{"rid":"e.a"}]}}
+              listen event.c.*
+              ask get.c {}
+            get.d = {"result":{"collection":[{"rid":"d.a"}]}}
+              listen event.b.*
+              ask get.b {}
+            get.b = {"result":{"collection":[]}}
+              listen event.e.a.*
+              ask get.e.a {}
+            get.c = {"result":{"collection":[]}}
+              listen event.d.a.*
+              ask get.d.a {}
+        "#]],
+    );
+}
