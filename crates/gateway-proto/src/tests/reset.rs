@@ -2,7 +2,8 @@
 
 use expect_test::expect;
 
-use super::check;
+use super::{check, check_with};
+use crate::Config;
 
 #[test]
 fn after_a_reset_the_difference_is_sent_as_events() {
@@ -186,4 +187,40 @@ fn a_reset_fetches_cached_resources_without_subscribers_too() {
           1< {"result":{"models":{"a":{"x":2}}},"id":2}
           1 done
     "#]]);
+}
+
+/// What may no longer be seen must not wait until everything is fetched.
+#[test]
+fn a_reset_of_access_waits_for_no_fetches() {
+    check_with(
+        Config { max_reloads: 1, ..Config::default() },
+        &expect![[r#"
+            open 1 c1
+              listen conn.c1.token
+            1> 1 subscribe.a
+              listen event.a.*
+              ask get.a {}
+              ask access.a {"cid":"c1","token":null}
+            access.a = {"result":{"get":true}}
+            get.a = {"result":{"model":{}}}
+              1< {"result":{"models":{"a":{}}},"id":1}
+              1 done
+            1> 2 subscribe.b
+              listen event.b.*
+              ask get.b {}
+              ask access.b {"cid":"c1","token":null}
+            access.b = {"result":{"get":true}}
+            get.b = {"result":{"model":{}}}
+              1< {"result":{"models":{"b":{}}},"id":2}
+              1 done
+            system.reset {"resources":[">"],"access":[">"]}
+              ask access.a {"cid":"c1","token":null}
+              ask get.a {}
+              ask access.b {"cid":"c1","token":null}
+            access.b = {"result":{"get":false}}
+              1< {"event":"b.unsubscribe","data":{"reason":{"code":"system.accessDenied","message":"Access denied"}}}
+            get.a = {"result":{"model":{}}}
+              ask get.b {}
+        "#]],
+    );
 }
