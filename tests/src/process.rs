@@ -6,10 +6,11 @@ use std::{
     io::Write,
     path::Path,
     process::{ExitStatus, Stdio},
+    time::Duration,
 };
 
 use anyhow::{Context, Result, anyhow, bail};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
 use tokio::{
     io::{AsyncBufReadExt, AsyncRead, BufReader},
     process::{Child, ChildStdin, Command},
@@ -158,6 +159,14 @@ impl Process {
         Ok(Memory { resident: bytes("VmRSS")?, peak: bytes("VmHWM")? })
     }
 
+    /// The processor time that it has taken so far, in steps of 10 ms.
+    ///
+    /// # Errors
+    /// If the process has ended.
+    pub fn processor_time(&self) -> Result<Duration> {
+        processor_time(self.pid()?)
+    }
+
     /// The program's standard input, if it was piped and not taken before.
     pub fn stdin(&mut self) -> Option<ChildStdin> {
         self.child.stdin.take()
@@ -260,7 +269,7 @@ impl Process {
     async fn finish(&mut self) {
         for reader in self.readers.drain(..) {
             // A grandchild may hold the pipe open; its output no longer matters.
-            if timeout(std::time::Duration::from_secs(1), reader).await.is_err() {
+            if timeout(Duration::from_secs(1), reader).await.is_err() {
                 continue;
             }
         }
@@ -277,6 +286,31 @@ impl Drop for Process {
             assert!(told.is_empty(), "secrets in what {} says: {told:#?}", self.name);
         }
     }
+}
+
+/// The processor time that a process has taken so far, in steps of 10 ms.
+///
+/// # Errors
+/// If there is no such process.
+pub fn processor_time(pid: Pid) -> Result<Duration> {
+    let stat =
+        fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).context("reading a process's times")?;
+    // Behind the name, which may have blanks in it: user and system time are the twelfth and the
+    // thirteenth.
+    let (_, rest) = stat.rsplit_once(')').context("the name has no end")?;
+    let ticks = rest.split_whitespace().skip(11).take(2).map(str::parse::<u64>).sum::<Result<u64, _>>()?;
+    Ok(Duration::from_millis(ticks * 10))
+}
+
+/// Raises the limit of open files as far as it may be, for this process and those that it starts.
+/// Answers the limit.
+///
+/// # Errors
+/// If the system refuses.
+pub fn raise_descriptor_limit() -> Result<usize> {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).context("raising our own limit of open files")?;
+    Ok(maximum.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX))
 }
 
 /// Reads lines to the end of `source`, into the log and for those who wait for one.

@@ -1,9 +1,10 @@
 //! Who answers: Relogin with one of its stores, or a responder. Each has a nats-server of its own.
 
-use std::{fs, path::Path, time::Duration};
+use std::{path::Path, time::Duration};
 
 use relogin_test_support::nats_server::NatsServer;
-use relogin_tests::process::Process;
+use relogin_tests::process::{Process, processor_time};
+use rustix::process::{Pid, getpid};
 use tempfile::TempDir;
 
 use crate::responder::RESPONDER;
@@ -32,8 +33,8 @@ impl Contender {
     /// The processor time that answering has cost so far: here, in the nats-server, and in this
     /// program, which asks.
     pub(crate) fn processor_times(&self) -> [Duration; 3] {
-        let pid = self.process.pid().unwrap().as_raw_nonzero().get().unsigned_abs();
-        [pid, self.nats.child.id(), std::process::id()].map(processor_time)
+        let nats = Pid::from_child(&self.nats.child);
+        [self.process.pid().unwrap(), nats, getpid()].map(|pid| processor_time(pid).unwrap())
     }
 
     async fn start(program: &Path, arguments: impl Fn(&str) -> Vec<String>) -> Self {
@@ -47,14 +48,4 @@ impl Contender {
         process.line("that it is ready", |line| line.contains("ready on nats").then_some(())).await.unwrap();
         Self { process, nats, folder }
     }
-}
-
-/// The time that a process has run, in steps of 10 ms.
-pub(crate) fn processor_time(pid: u32) -> Duration {
-    let text = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    // Behind the name, which may have blanks in it: user and system time are the twelfth and the
-    // thirteenth.
-    let rest = text.rsplit_once(')').unwrap().1;
-    let ticks = rest.split_whitespace().skip(11).take(2).map(|ticks| ticks.parse::<u64>().unwrap()).sum::<u64>();
-    Duration::from_millis(ticks * 10)
 }

@@ -18,11 +18,11 @@ use relogin_store::{
     jetstream::{BucketConfig, JetStreamStore, Replicas},
 };
 use relogin_test_support::{nats_cluster::Cluster, nats_server::NatsServer};
-use relogin_tests::process::Process;
+use relogin_tests::process::{Process, processor_time};
+use rustix::process::{Pid, getpid};
 
 use crate::{
     client::{Kind, Session, round, sessions_at},
-    contender::processor_time,
     figures::{Round, load, median, ms},
     million::{record, resident, resident_of, size},
     responder::{RESPONDER, UPDATED},
@@ -39,8 +39,9 @@ pub(crate) async fn jetstream() {
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let store = folder.path().join("nats");
     let server = NatsServer::start(&["--jetstream", "--store_dir", store.to_str().unwrap()]);
+    let pid = Pid::from_child(&server.child);
     for instances in 1..=3 {
-        compare(&server.url(), vec![server.url().parse().unwrap()], 1, instances, Some(server.child.id())).await;
+        compare(&server.url(), vec![server.url().parse().unwrap()], 1, instances, Some(pid)).await;
     }
     drop(server);
     let cluster = Cluster::start().await;
@@ -56,7 +57,7 @@ pub(crate) async fn bucket() {
     many(MILLION).await;
 }
 
-async fn compare(url: &str, addresses: Vec<ServerAddr>, replicas: usize, instances: usize, server: Option<u32>) {
+async fn compare(url: &str, addresses: Vec<ServerAddr>, replicas: usize, instances: usize, server: Option<Pid>) {
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let name = format!("r{replicas}i{instances}");
     let mut processes = Vec::new();
@@ -124,9 +125,10 @@ fn print(who: &str, rounds: &[Round], base: Option<&[Round]>, times: Option<&[[f
 }
 
 /// What all processes, the NATS server (none of three) and this one have taken so far.
-fn processor_times(processes: &[Process], server: Option<u32>) -> [Duration; 3] {
-    let of = |process: &Process| processor_time(process.pid().unwrap().as_raw_nonzero().get().unsigned_abs());
-    [processes.iter().map(of).sum(), server.map(processor_time).unwrap_or_default(), processor_time(std::process::id())]
+fn processor_times(processes: &[Process], server: Option<Pid>) -> [Duration; 3] {
+    let times = processes.iter().map(|process| process.processor_time().unwrap());
+    let server = server.map(|pid| processor_time(pid).unwrap());
+    [times.sum(), server.unwrap_or_default(), processor_time(getpid()).unwrap()]
 }
 
 /// Updates of records, each of which has its own key.

@@ -16,11 +16,11 @@ use relogin_tests::{
     attack::Attack,
     innocent::Innocent,
     play::play,
+    process::raise_descriptor_limit,
     raw::{Raw, STRANGER},
     res::Res,
     stage::{Arrangement, Stage},
 };
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::Value;
 use tokio::{
     process::Command,
@@ -101,8 +101,7 @@ async fn measure_storm() -> Result<()> {
 /// How long it takes each of many who are logged in to be so again, when the service has crashed
 /// and all come back at once.
 async fn storm(stage: &mut Stage) -> Result<()> {
-    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).context("raising our own limit")?;
+    raise_descriptor_limit()?;
     let users = stage.folder().join("users.toml").display().to_string();
     let options = ["--users", &users, "--password-cost", "m=8,t=1,p=1"];
     stage.relogin(&[&["user", "add", "jane", "--password-stdin"], &options[..]].concat(), "jane").await?;
