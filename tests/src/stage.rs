@@ -553,7 +553,7 @@ impl Slot {
 }
 
 /// Neither the developer's environment nor a relogin.toml of theirs takes part.
-fn alone(command: &mut Command, folder: &Path) {
+pub fn alone(command: &mut Command, folder: &Path) {
     for (name, _) in env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("RELOGIN_")) {
         command.env_remove(name);
     }

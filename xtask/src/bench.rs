@@ -10,8 +10,19 @@ use crate::{context::Context, no_arguments, npm, page, report, setup};
 /// tests need.
 const OF_THE_PRODUCT: &str = "relogin-tests";
 /// Their parts, and the program that has each part.
-const PRODUCT: [(&str, &str); 5] =
-    [("browser", "browser"), ("resources", "browser"), ("reload", "browser"), ("abuse", "abuse"), ("storm", "abuse")];
+const PRODUCT: [(&str, &str); 11] = [
+    ("browser", "browser"),
+    ("resources", "browser"),
+    ("reload", "browser"),
+    ("abuse", "abuse"),
+    ("storm", "abuse"),
+    ("gateway", "gateway"),
+    ("resumes", "gateway"),
+    ("calls", "gateway"),
+    ("events", "gateway"),
+    ("content", "gateway"),
+    ("growth", "gateway"),
+];
 
 /// Runs the benches of each package that has a `benches` folder; with an argument, one part of
 /// them.
