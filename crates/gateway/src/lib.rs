@@ -26,6 +26,7 @@ mod line;
 mod memory;
 mod messages;
 mod origin;
+mod outbox;
 mod requests;
 mod responses;
 mod socket;

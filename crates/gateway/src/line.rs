@@ -6,17 +6,18 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use relogin_gateway_proto::time_to_come_back;
 use serde_json::json;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use tokio_tungstenite::tungstenite::{Utf8Bytes, protocol::CloseFrame};
 
 use crate::{
     flow::{Debt, Flow},
     memory::SharedBuffer,
+    outbox::{self, outbox},
 };
 
 /// The driver's end of a connection. Dropping it ends the connection.
 pub(crate) struct Line {
-    outbound: mpsc::UnboundedSender<Outbound>,
+    outbox: outbox::Sender<Outbound>,
     cut: oneshot::Sender<CloseReason>,
     /// What is held for the client.
     pub(crate) flow: Arc<Flow>,
@@ -96,10 +97,10 @@ impl CloseReason {
 
 impl Line {
     /// A line, what is sent on it, and why it is cut.
-    pub(crate) fn new(flow: Arc<Flow>) -> (Self, mpsc::UnboundedReceiver<Outbound>, oneshot::Receiver<CloseReason>) {
-        let (outbound, queue) = mpsc::unbounded_channel();
+    pub(crate) fn new(flow: Arc<Flow>) -> (Self, outbox::Receiver<Outbound>, oneshot::Receiver<CloseReason>) {
+        let (sender, queue) = outbox();
         let (cut, being_cut) = oneshot::channel();
-        (Self { outbound, cut, flow }, queue, being_cut)
+        (Self { outbox: sender, cut, flow }, queue, being_cut)
     }
 
     /// Sends a frame, after those that wait. Never waits itself. `shared` is its count if it goes
@@ -109,7 +110,7 @@ impl Line {
             return Err(Behind);
         }
         // If the connection has ended, its last event is in flight.
-        self.outbound.send(Outbound::Frame(frame, shared)).ok();
+        self.outbox.send(Outbound::Frame(frame, shared));
         Ok(())
     }
 
@@ -118,7 +119,7 @@ impl Line {
         if !self.flow.queue(frame.len(), false) {
             return Err(Behind);
         }
-        self.outbound.send(Outbound::Secret(frame)).ok();
+        self.outbox.send(Outbound::Secret(frame));
         Ok(())
     }
 
@@ -139,7 +140,7 @@ impl Line {
 
     /// Closes the connection after the frames that wait.
     pub(crate) fn hang_up(self, close_reason: CloseReason) {
-        self.outbound.send(Outbound::Close(close_reason)).ok();
+        self.outbox.send(Outbound::Close(close_reason));
     }
 
     /// Closes the connection now. Waiting frames are dropped. Returns what is held until that is

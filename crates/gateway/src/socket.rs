@@ -1,7 +1,7 @@
 //! One WebSocket: frames from its client to the driver, frames from the driver to its client, and
 //! its end when either side is done. Must not depend on RES.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{collections::VecDeque, io, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::{Sink, SinkExt, Stream, StreamExt};
@@ -30,6 +30,7 @@ use crate::{
     line::{CloseReason, Line, Outbound},
     memory::Memory,
     messages::{CHUNK, Messages, parts},
+    outbox,
     stop::stopped,
 };
 
@@ -240,27 +241,30 @@ fn unreadable(error: &Error) -> Ending {
 
 async fn write(
     sink: &mut (impl Sink<Message, Error = Error> + Unpin),
-    mut queue: mpsc::UnboundedReceiver<Outbound>,
+    mut queue: outbox::Receiver<Outbound>,
     messages: Messages<'_>,
     limits: &Limits,
 ) -> Ending {
     let mut ping = interval(limits.ping);
     ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ping.reset();
-    let mut batch = Vec::new();
     let mut close_reason = None;
     loop {
-        tokio::select! {
-            count = queue.recv_many(&mut batch, BATCH) => if count == 0 {
-                return Ending::Close(CloseReason::STOPPED);
-            },
+        let batch = tokio::select! {
+            batch = queue.take(BATCH) => {
+                if batch.is_empty() {
+                    return Ending::Close(CloseReason::STOPPED);
+                }
+                batch
+            }
             _ = ping.tick() => {
                 if let Err(gone) = in_time(limits.write, sink.feed(Message::Ping(Bytes::new()))).await {
                     return Ending::Gone(gone);
                 }
+                VecDeque::new()
             }
-        }
-        for outbound in batch.drain(..) {
+        };
+        for outbound in batch {
             let (frame, is_deflated, shared) = match outbound {
                 Outbound::Frame(frame, shared) => {
                     let (frame, is_deflated) = messages.deflate(frame, shared.as_deref()).await;
