@@ -37,7 +37,9 @@ impl Messages<'_> {
         };
         // It is a compressed one, see `Inbound`.
         let size = message.len();
-        let text = deflate.inflate(message, self.max, self.flow).await.map_err(|unreadable| match unreadable {
+        // Boxed, because every open connection would have room for it.
+        let inflating = Box::pin(deflate.inflate(message, self.max, self.flow));
+        let text = inflating.await.map_err(|unreadable| match unreadable {
             Unreadable::TooLarge => CloseReason::TOO_LARGE,
             Unreadable::Invalid => CloseReason::NO_DEFLATE,
         })?;
@@ -48,9 +50,10 @@ impl Messages<'_> {
     /// A message as it is sent, and whether that is compressed.
     pub(crate) async fn deflate(self, text: Bytes, shared: Option<&SharedBuffer>) -> (Bytes, bool) {
         let Some(deflate) = self.deflate else { return (text, false) };
+        // Boxed likewise.
         let deflated = match shared {
-            Some(shared) => deflate.deflate_shared(&text, shared).await,
-            None => deflate.deflate(&text).await.map(|deflated| deflated.bytes),
+            Some(shared) => Box::pin(deflate.deflate_shared(&text, shared)).await,
+            None => Box::pin(deflate.deflate(&text)).await.map(|deflated| deflated.bytes),
         };
         let Some(deflated) = deflated else { return (text, false) };
         self.flow.unqueue(text.len() - deflated.len(), shared.is_some(), false);

@@ -129,7 +129,8 @@ where
     let flow = Arc::new(Flow::new(&limits, memory));
     let pace = Pace { first: limits.message, rate: limits.message_rate };
     let io = Inbound::new(io, Arc::clone(&flow), pace, limits.frame, deflate.is_some());
-    let stream = WebSocketStream::from_raw_socket(io, Role::Server, Some(config(&limits))).await;
+    // Boxed, because every open connection would have room for it.
+    let stream = Box::pin(WebSocketStream::from_raw_socket(io, Role::Server, Some(config(&limits)))).await;
     let (line, queue, being_cut) = Line::new(Arc::clone(&flow));
     let (mut sink, mut source) = stream.split();
 
@@ -154,19 +155,28 @@ where
     let is_idle = flow.unsent() == 0;
     drop(flow);
     drop(closed);
-    match (ending, sink.reunite(source)) {
-        (Ending::Dropped(close_reason), Ok(stream)) => {
-            // Without the library, and what it holds.
-            let io = stream.into_inner().into_inner();
-            if is_idle {
-                timeout(limits.close, part_without_handshake(io, close_reason)).await.ok();
-            }
-        }
-        (ending, Ok(stream)) => drop(timeout(limits.close, part(stream, ending)).await),
-        (_, Err(_)) => {}
+    if let Ok(stream) = sink.reunite(source) {
+        // Boxed, because every open connection would have room for it.
+        Box::pin(end(stream, ending, is_idle, limits.close)).await;
     }
     // Held to the last, because whoever stops the gateway waits for it.
     drop(stopping);
+}
+
+/// Ends a connection, within so much time for each side to do its part.
+async fn end<S>(stream: WebSocketStream<Inbound<S>>, ending: Ending, is_idle: bool, within: Duration)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    if let Ending::Dropped(close_reason) = ending {
+        // Without the library, and what it holds.
+        let io = stream.into_inner().into_inner();
+        if is_idle {
+            timeout(within, part_without_handshake(io, close_reason)).await.ok();
+        }
+    } else {
+        timeout(within, part(stream, ending)).await.ok();
+    }
 }
 
 /// Returns this long after the gateway was told to stop.
