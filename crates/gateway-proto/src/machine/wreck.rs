@@ -19,11 +19,11 @@ use crate::{
 /// What is left of the time before a loss.
 #[derive(Debug)]
 pub(super) struct Wreck {
-    connections: BTreeMap<ConnectionKey, Connection>,
+    connections: BTreeMap<ConnectionKey, Box<Connection>>,
     /// The last one that was notified that it is closed.
     closed: Option<ConnectionKey>,
     /// Those that were closed before the loss.
-    closing: VecDeque<Connection>,
+    closing: VecDeque<Box<Connection>>,
     abandoned: Abandoned,
     cache: Cache,
     subscriptions: usize,
