@@ -343,6 +343,16 @@ impl Connection {
         shared.bus.act(Action::Done { connection: self.key });
     }
 
+    /// Frees what it needs only while it does something: an emptied map keeps a node, which has
+    /// room for eleven, and most connections are at rest.
+    pub(crate) fn give_back(&mut self) {
+        if self.tasks.is_empty() {
+            self.tasks = BTreeMap::new();
+        }
+        self.jobs.give_back();
+        self.pace.give_back();
+    }
+
     pub(crate) fn add_task(&mut self, task: Task) -> TaskId {
         self.last_task += 1;
         let id = TaskId(self.last_task);

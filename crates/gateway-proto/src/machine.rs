@@ -315,6 +315,7 @@ impl Gateway {
     fn with_as_it_is(&mut self, key: ConnectionKey, work: impl FnOnce(&mut Connection, &mut Shared)) {
         let Some(connection) = self.connections.get_mut(&key) else { return };
         work(connection, &mut self.shared);
+        connection.give_back();
         connection.get_ready(&mut self.shared);
         if connection.is_over {
             self.close(key);

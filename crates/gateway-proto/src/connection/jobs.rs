@@ -87,6 +87,16 @@ pub(crate) enum Job {
     Access(TaskId, AccessResult),
 }
 
+impl Jobs {
+    /// Frees the room for jobs if there are none.
+    pub(super) fn give_back(&mut self) {
+        let Self { stack, added, loose, orphaned } = self;
+        if stack.is_empty() && added.is_empty() && loose.is_empty() && orphaned.is_empty() {
+            *self = Self::default();
+        }
+    }
+}
+
 impl Connection {
     /// Lets a job be done before all others but those that were added since the one at hand began.
     pub(crate) fn then(&mut self, job: Job) {

@@ -42,6 +42,15 @@ impl Pace {
     pub(super) fn has_more(&self) -> bool {
         !self.unloaded.is_empty() || [&self.outdated, &self.woken, &self.led].iter().any(|rids| !rids.is_empty())
     }
+
+    /// Frees the room of what is empty.
+    pub(super) fn give_back(&mut self) {
+        let sets = [&mut self.outdated, &mut self.woken, &mut self.led];
+        sets.into_iter().filter(|rids| rids.is_empty()).for_each(|rids| *rids = BTreeSet::new());
+        if self.unloaded.is_empty() {
+            self.unloaded = BTreeMap::new();
+        }
+    }
 }
 
 impl Connection {
