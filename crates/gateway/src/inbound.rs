@@ -4,12 +4,14 @@
 
 use std::{
     io,
+    mem::MaybeUninit,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
 
+use bytes::Bytes;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     time::{Instant, Sleep, sleep_until},
@@ -31,8 +33,13 @@ pub(crate) struct Pace {
 /// If the client may compress messages, it hands them on as the library takes them: without RSV1,
 /// which marks them (RFC 7692, section 6), and as binary messages, while others are text messages.
 /// RSV1 where it marks no message stays, and the library refuses it.
+///
+/// It also reads ahead, so that the library needs a small buffer only: it keeps that as long as the
+/// connection lasts.
 pub(crate) struct Inbound<S> {
     io: S,
+    /// What was read and not handed on yet. Holds no buffer while there is nothing.
+    ahead: Bytes,
     flow: Arc<Flow>,
     pace: Pace,
     frames: FrameScanner,
@@ -53,7 +60,7 @@ impl<S> Inbound<S> {
     /// client may compress messages.
     pub(crate) fn new(io: S, flow: Arc<Flow>, pace: Pace, max_frame: usize, deflates: bool) -> Self {
         let frames = FrameScanner { max: max_frame, deflates, ..FrameScanner::default() };
-        Self { io, flow, pace, frames, unfinished: None, charged: 0 }
+        Self { io, ahead: Bytes::new(), flow, pace, frames, unfinished: None, charged: 0 }
     }
 
     /// The transport below. What was counted is returned.
@@ -66,6 +73,15 @@ impl<S> Inbound<S> {
         if held != self.charged {
             self.flow.recharge(self.charged, held);
             self.charged = held;
+        }
+    }
+
+    /// Hands on what was read ahead, as far as there is room for it.
+    fn hand_on(&mut self, buf: &mut ReadBuf<'_>) {
+        let count = self.ahead.len().min(buf.remaining());
+        buf.put_slice(&self.ahead.split_to(count));
+        if self.ahead.is_empty() {
+            self.ahead = Bytes::new();
         }
     }
 
@@ -107,10 +123,19 @@ impl<S: AsyncRead + Unpin> AsyncRead for Inbound<S> {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        let before = buf.filled().len();
-        match Pin::new(&mut self.io).poll_read(cx, buf) {
+        if !self.ahead.is_empty() {
+            self.hand_on(buf);
+            return Poll::Ready(Ok(()));
+        }
+        let mut room = [MaybeUninit::uninit(); READ_AT_ONCE];
+        let mut read = ReadBuf::uninit(&mut room);
+        match Pin::new(&mut self.io).poll_read(cx, &mut read) {
             Poll::Ready(Ok(())) => {
-                self.note(&mut buf.filled_mut()[before..]);
+                let bytes = read.filled_mut();
+                self.note(bytes);
+                let (now, later) = bytes.split_at(bytes.len().min(buf.remaining()));
+                buf.put_slice(now);
+                self.ahead = Bytes::copy_from_slice(later);
                 Poll::Ready(Ok(()))
             }
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
@@ -167,6 +192,9 @@ struct FrameScanner {
     /// How many messages have ended.
     ended: u32,
 }
+
+/// How much is read at once.
+const READ_AT_ONCE: usize = 4 << 10;
 
 /// Up to here, what is held is part of the cost of every connection.
 const SMALL: usize = 4 << 10;
@@ -269,12 +297,35 @@ fn marked(byte: u8) -> u8 {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio_tungstenite::tungstenite::protocol::frame::{
         Frame,
         coding::{Data, OpCode},
     };
 
     use super::*;
+    use crate::{limits::Limits, memory::Memory};
+
+    #[tokio::test]
+    async fn what_was_read_ahead_is_handed_on_in_order_before_more_is_read() {
+        let flow = Arc::new(Flow::new(&Limits::default(), Arc::new(Memory::new(usize::MAX))));
+        let (near, mut far) = tokio::io::duplex(1 << 16);
+        let pace = Pace { first: Duration::from_secs(60), rate: 1 };
+        let mut inbound = Inbound::new(near, flow, pace, 1 << 20, false);
+        let numbers: Vec<_> = (0..=255).cycle().take(3 * READ_AT_ONCE).collect();
+        let sent = wire(&[Frame::message(numbers, OpCode::Data(Data::Text), true), part(10, Data::Text, true)]);
+        far.write_all(&sent).await.unwrap();
+        drop(far);
+        let (mut received, mut piece) = (Vec::new(), [0; 100]);
+        loop {
+            let count = inbound.read(&mut piece).await.unwrap();
+            if count == 0 {
+                break;
+            }
+            received.extend_from_slice(&piece[..count]);
+        }
+        assert_eq!(received, sent);
+    }
 
     fn wire(frames: &[Frame]) -> Vec<u8> {
         let mut bytes = Vec::new();

@@ -110,8 +110,8 @@ const LEFTOVERS: u64 = 64 << 20;
 /// How frames are read and written.
 fn config(limits: &Limits) -> WebSocketConfig {
     WebSocketConfig::default()
-        // Allocated for each connection, however idle.
-        .read_buffer_size(4 << 10)
+        // Allocated for each connection, however idle. Enough for most messages.
+        .read_buffer_size(256)
         .write_buffer_size(CHUNK)
         .max_write_buffer_size(UNSENT + CHUNK)
         .max_frame_size(Some(limits.frame))
