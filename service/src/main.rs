@@ -6,11 +6,9 @@ use std::{
     env,
     ffi::OsString,
     fs::{self, File},
-    hint::black_box,
     io::{self, IsTerminal, Write},
-    os::unix::process::CommandExt,
     pin::pin,
-    process::{Command, ExitCode},
+    process::ExitCode,
     thread,
     time::Duration,
 };
@@ -42,16 +40,10 @@ use tracing_subscriber::{
     util::SubscriberInitExt,
 };
 
-/// Frees memory across threads without a lock, and returns it to the system
-/// (docs/adr/0063-mimalloc.md).
+/// Stays small for months, and returns freed memory to the system by threads of its own
+/// (docs/adr/0111-jemalloc.md).
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
-/// The allocator's options for a service, which it reads from the environment before `main`: a
-/// thread keeps no free page for itself, and takes none back because it frees something in it
-/// (docs/adr/0101-allocator-options.md).
-const ALLOCATOR_OPTIONS: [(&str, &str); 2] =
-    [("MIMALLOC_PAGE_FULL_RETAIN", "0"), ("MIMALLOC_PAGE_RECLAIM_ON_FREE", "-1")];
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// How long standard output may take to accept the line that says that the service is ready.
 const READY_DEADLINE: Duration = Duration::from_secs(1);
@@ -90,13 +82,11 @@ fn run(args: impl Iterator<Item = OsString>) -> anyhow::Result<ExitCode> {
             runtime.block_on(change.run(&mut io::stdout()))?;
         }
         Ok(Invocation::Serve(layers)) => {
-            set_allocator_options();
             let config = config::resolve(layers)?;
             let log = config.log.clone();
             return run_server(log.as_deref(), serve(config));
         }
         Ok(Invocation::Gateway(file, listen)) => {
-            set_allocator_options();
             let mut config = config::resgate(&file)?;
             config.listening.listen = listen.or(config.listening.listen);
             let log = config.log.clone();
@@ -110,22 +100,11 @@ fn run(args: impl Iterator<Item = OsString>) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Runs this program in its own place with [`ALLOCATOR_OPTIONS`], unless the environment has them
-/// already.
-fn set_allocator_options() {
-    let missing: Vec<_> = ALLOCATOR_OPTIONS.into_iter().filter(|(name, _)| env::var_os(name).is_none()).collect();
-    let mut args = env::args_os();
-    let (false, Some(name), Ok(program)) = (missing.is_empty(), args.next(), env::current_exe()) else { return };
-    // It returns only if that fails. Without these options the service holds more memory, and
-    // works as well.
-    let _error = Command::new(program).arg0(name).args(args).envs(missing).exec();
-}
-
 /// Runs a server to its end, with this log filter.
 fn run_server(log: Option<&str>, server: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
     let (repetitions, _log) = log_to_stderr(log)?;
-    let housekeeper = thread::Builder::new().name("housekeeper".to_owned());
-    housekeeper.spawn(move || run_housekeeping(&repetitions)).context("cannot start threads")?;
+    let reporter = thread::Builder::new().name("repetitions".to_owned());
+    reporter.spawn(move || report_repetitions(&repetitions)).context("cannot start threads")?;
     let runtime = tokio::runtime::Runtime::new().context("cannot start threads")?;
     let code = runtime.block_on(server)?;
     // Password checks that nobody waits for any more would delay the end.
@@ -141,18 +120,11 @@ async fn say_ready(url: Option<String>) {
     timeout(READY_DEADLINE, written).await.ok();
 }
 
-/// Housekeeping once a second as long as the service runs: reports how often lines were left out of
-/// the log, and has the allocator return freed memory to the system. The allocator does so a second
-/// later, but only at some of the later calls and when a thread ends: a service that is idle after
-/// an attack would keep the attack's memory.
-fn run_housekeeping(repetitions: &Repetitions) {
+/// Reports once a second how often lines were left out of the log.
+fn report_repetitions(repetitions: &Repetitions) {
     loop {
         thread::sleep(Duration::from_secs(1));
         repetitions.report();
-        // A thread that has allocated nothing leaves nothing to clean up.
-        let ending = thread::Builder::new().stack_size(64 * 1024).spawn(|| drop(black_box(Box::new(0_u64))));
-        // If no thread is available now, one will be later.
-        ending.ok().and_then(|thread| thread.join().ok());
     }
 }
 

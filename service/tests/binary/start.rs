@@ -24,26 +24,6 @@ async fn the_ready_line_names_the_address_and_the_stop_is_clean() {
     }
 }
 
-/// The allocator reads its options before the program begins, so the program begins once more. An
-/// operator may choose others.
-#[cfg(target_os = "linux")]
-#[tokio::test]
-async fn a_service_runs_with_options_of_its_allocator() {
-    let own = ("MIMALLOC_PAGE_FULL_RETAIN", "1");
-    for (env, retain) in [(&[][..], "0"), (&[own], "1")] {
-        let folder = Folder::new();
-        let service = folder.serve_with("--demo --store memory", env).await;
-        let environment = fs::read_to_string(format!("/proc/{}/environ", service.pid().as_raw_nonzero())).unwrap();
-        let mut options: Vec<_> = environment.split('\0').filter(|option| option.contains("MIMALLOC")).collect();
-        options.sort_unstable();
-        let retain = format!("MIMALLOC_PAGE_FULL_RETAIN={retain}");
-        assert_eq!(options, [retain.as_str(), "MIMALLOC_PAGE_RECLAIM_ON_FREE=-1"]);
-        let name = fs::read_to_string(format!("/proc/{}/comm", service.pid().as_raw_nonzero())).unwrap();
-        assert_eq!(name, "relogin\n");
-        service.stop().await;
-    }
-}
-
 #[test]
 fn standard_output_has_the_ready_line_alone() {
     let folder = Folder::new();
