@@ -289,9 +289,8 @@ impl Sessions {
             Some(_) => {}
             None => {
                 tracing::debug!(%connection, session = %token, "renewal of a token without its session");
-                let effects = cleared(connection);
-                self.events.publish(&effects).await?;
-                self.confirm(&effects, None).await?;
+                self.events.publish(&cleared(connection)).await?;
+                self.confirm_cleared(connection).await?;
             }
         }
         Ok(())

@@ -73,8 +73,7 @@ impl Sessions {
             return Ok(self.after_conflict(request));
         }
         self.note(request, &found, &decision).await;
-        let goes_on = if let Write::Replace(next) = &decision.write { Some(next.sid) } else { None };
-        let apart = self.confirm(&decision.effects, goes_on).await?;
+        let apart = self.confirm(&decision).await?;
         drop(found);
         if self.settle(&decision, apart).await? == Settled::Elsewhere {
             return Ok(Next::DecideAgain);

@@ -4,10 +4,11 @@
 //! - **No verdict on a stale read.** What is not proven by a write is decided after a read barrier.
 //! - **The last word is the store's.** Events of two processes may cross. So whoever has sent a
 //!   connection its session checks, after a read barrier, what the store says of it, and sends that
-//!   if it is something else, before the answer. The servers have the events before that barrier:
-//!   it travels behind them on the same connection, or the bus is flushed. What could not be
-//!   checked, because the store did not answer, and connections that were shown a user only, as in
-//!   each refresh, are checked a moment later, together.
+//!   if it is something else. The servers have the events before that barrier: it travels behind
+//!   them on the same connection, or the bus is flushed. A login, a logout and a refusal are checked
+//!   before they are answered, a relogin right after its answer, together with those that came
+//!   meanwhile. What could not be checked, because the store did not answer, and connections that
+//!   were shown a user only, as in each refresh, are checked a moment later.
 //! - **A connection on two sessions** is found by both processes that put it there. It stays on the
 //!   one that was written last. A login that loses it in this way was not answered, and leaves no
 //!   session behind.
@@ -16,114 +17,29 @@
 //! - **One process announces an end:** the one whose write marks the session as ended. The others
 //!   leave it to that one, and look again after a while, in case it crashed in between.
 
-use std::{
-    collections::{HashMap, HashSet, VecDeque},
-    sync::{Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+mod notes;
+
+use std::collections::HashMap;
 
 use relogin_session::{
-    Command, ConnectionId, Decision, Effect, Next, Record, SessionId, Write,
+    Command, ConnectionId, Decision, Next, Record, SessionId, Write,
     machine::{
         events_for,
         several::{apart, last_tokens, shown_only},
     },
 };
-use relogin_store::{Revision, StoreError, Stored};
-use tokio::{sync::Notify, time::Instant};
+use relogin_store::{StoreError, Stored};
 
 use super::{Sessions, SessionsError, request::SessionRequest};
-
-/// How long the process that has marked a session as ended may take to notify its connections and
-/// to remove it, before others do.
-pub(crate) const ENDING: Duration = Duration::from_secs(10);
-
-/// For how long notified connections are remembered, and how many at most. Longer than it takes
-/// until others notice that an instance has vanished.
-const LATELY: Duration = Duration::from_secs(60);
-pub(super) const MAX_NOTIFIED: usize = 65_536;
+#[cfg(test)]
+pub(super) use notes::{ENDING, MAX_NOTIFIED};
+pub(super) use notes::{Endings, RecentlyNotified, Unconfirmed};
 
 /// How many connections get their events again at once.
 const RESENDS_AT_ONCE: usize = 128;
 
 /// How often connections are corrected. Each time, another process has changed something meanwhile.
 const CORRECTIONS: usize = 16;
-
-/// Sessions that others have marked as ended, and since when this process knows it.
-#[derive(Debug, Default)]
-pub(super) struct Endings(Mutex<HashMap<SessionId, (Revision, Instant)>>);
-
-impl Endings {
-    /// True if another process is expected to announce the end of this session.
-    fn is_published_by_another(&self, stored: &Stored) -> bool {
-        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = Instant::now();
-        let (revision, since) = seen.entry(stored.record.sid).or_insert((stored.revision, now));
-        if *revision != stored.revision {
-            (*revision, *since) = (stored.revision, now);
-        }
-        now.duration_since(*since) < ENDING
-    }
-
-    /// Forgets those that were seen long ago.
-    fn forget_old(&self) {
-        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.retain(|_, (_, since)| since.elapsed() < ENDING * 6);
-    }
-}
-
-/// The connections that this process has notified lately, oldest first.
-#[derive(Debug, Default)]
-pub(super) struct RecentlyNotified(Mutex<VecDeque<(Instant, ConnectionId)>>);
-
-impl RecentlyNotified {
-    fn add<'a>(&self, connections: impl Iterator<Item = &'a ConnectionId>) {
-        let mut sent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = Instant::now();
-        sent.extend(connections.map(|connection| (now, connection.clone())));
-        let surplus = sent.len().saturating_sub(MAX_NOTIFIED);
-        let old = sent.iter().take_while(|(since, _)| now.duration_since(*since) > LATELY).count();
-        sent.drain(..surplus.max(old));
-    }
-
-    fn connections(&self) -> HashSet<ConnectionId> {
-        let sent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        sent.iter().filter(|(since, _)| since.elapsed() <= LATELY).map(|(_, connection)| connection.clone()).collect()
-    }
-}
-
-/// The connections that were sent something that was not checked yet, and the session that each
-/// knows.
-#[derive(Debug, Default)]
-pub(super) struct Unconfirmed {
-    sent: Mutex<HashMap<ConnectionId, Option<SessionId>>>,
-    added: Notify,
-}
-
-impl Unconfirmed {
-    pub(super) fn add(&self, sent: impl IntoIterator<Item = (ConnectionId, Option<SessionId>)>) {
-        let mut unconfirmed = self.lock();
-        for (connection, session) in sent {
-            if unconfirmed.len() < MAX_NOTIFIED {
-                unconfirmed.insert(connection, session);
-            }
-        }
-        self.added.notify_one();
-    }
-
-    fn remove<'a>(&self, connections: impl Iterator<Item = &'a ConnectionId>) {
-        let mut unconfirmed = self.lock();
-        if !unconfirmed.is_empty() {
-            for connection in connections {
-                unconfirmed.remove(connection);
-            }
-        }
-    }
-
-    pub(super) fn lock(&self) -> MutexGuard<'_, HashMap<ConnectionId, Option<SessionId>>> {
-        self.sent.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
 
 /// A connection that another process has put on another session meanwhile.
 #[derive(Debug)]
@@ -183,29 +99,37 @@ impl Sessions {
         Ok(ours)
     }
 
-    /// Makes sure that connections know what the store says by now, after they were sent `effects`,
-    /// of `session` if that is still alive. Their guard must be held. Returns those that are on
-    /// several sessions, or on another one.
-    pub(super) async fn confirm(
-        &self,
-        effects: &[Effect],
-        session: Option<SessionId>,
-    ) -> Result<Vec<Apart>, SessionsError> {
+    /// Makes sure that connections know what the store says by now, after they were sent what was
+    /// decided, or notes that this is to be done. Their guard must be held. Returns those that are
+    /// on several sessions, or on another one.
+    pub(super) async fn confirm(&self, decision: &Decision) -> Result<Vec<Apart>, SessionsError> {
         if !self.store.is_shared() {
             return Ok(Vec::new());
         }
-        if let Some(session) = session {
+        let effects = &decision.effects;
+        if let Write::Replace(Record { sid, .. }) = &decision.write {
             // A barrier for each refresh would be a second write.
-            self.unconfirmed.add(shown_only(effects).map(|connection| (connection.clone(), Some(session))));
+            self.unconfirmed.add(shown_only(effects).map(|connection| (connection.clone(), Some(*sid))));
         }
         let last_tokens: HashMap<_, _> = last_tokens(effects).collect();
         if last_tokens.is_empty() {
             return Ok(Vec::new());
         }
-        let connections: Vec<_> = last_tokens.keys().copied().collect();
-        self.recently_notified.add(connections.iter().copied());
-        self.correct(last_tokens).await?;
-        self.apart(effects, connections).await
+        self.recently_notified.add(last_tokens.keys().copied());
+        if decision.may_be_confirmed_later() && self.unconfirmed.add_urgent(&last_tokens) {
+            return Ok(Vec::new());
+        }
+        self.correct(&mut last_tokens.clone()).await?;
+        self.apart(last_tokens).await
+    }
+
+    /// The same for a connection that was sent that it has no session.
+    pub(super) async fn confirm_cleared(&self, connection: &ConnectionId) -> Result<(), SessionsError> {
+        if !self.store.is_shared() {
+            return Ok(());
+        }
+        self.recently_notified.add([connection].into_iter());
+        self.correct(&mut [(connection, None)].into()).await
     }
 
     /// Another process has vanished, and may have sent something late that it can no longer
@@ -223,7 +147,7 @@ impl Sessions {
             for connection in some {
                 last_tokens.insert(connection, self.send_state(connection).await?);
             }
-            self.correct(last_tokens).await?;
+            self.correct(&mut last_tokens).await?;
         }
         Ok(connections.len())
     }
@@ -249,7 +173,7 @@ impl Sessions {
         connection: &ConnectionId,
         session: Option<SessionId>,
     ) -> Result<(), SessionsError> {
-        if self.store.is_shared() { self.correct([(connection, session)].into()).await } else { Ok(()) }
+        if self.store.is_shared() { self.correct(&mut [(connection, session)].into()).await } else { Ok(()) }
     }
 
     /// Resolves when there are connections to be checked, even if nobody was waiting. For one task.
@@ -260,6 +184,11 @@ impl Sessions {
         }
     }
 
+    /// Resolves when some of them should not wait for others. For one task. Cancel safe.
+    pub(crate) async fn confirm_urgent(&self) {
+        self.unconfirmed.is_urgent.notified().await;
+    }
+
     /// Checks the connections that were sent something and not checked since.
     ///
     /// # Errors
@@ -267,26 +196,28 @@ impl Sessions {
     pub(crate) async fn confirm_late(&self) -> Result<(), SessionsError> {
         let connections: Vec<_> = self.unconfirmed.lock().keys().cloned().collect();
         for some in connections.chunks(RESENDS_AT_ONCE) {
-            let _guard = self.connection_locks.take(some).await;
+            let guard = self.connection_locks.take(some).await;
             // Without those that were sent something else meanwhile.
-            let sent = {
+            let mut last_tokens: HashMap<_, _> = {
                 let mut unconfirmed = self.unconfirmed.lock();
                 some.iter().filter_map(|connection| Some((connection, unconfirmed.remove(connection)?))).collect()
             };
-            self.correct(sent).await?;
+            self.correct(&mut last_tokens).await?;
+            let apart = self.apart(last_tokens).await?;
+            drop(guard);
+            self.leave_older(apart).await?;
         }
         Ok(())
     }
 
     /// Sends connections the session that the store has for them, unless their `last_tokens` name
     /// just that; if the store does not answer, later. Their guard must be held.
-    async fn correct(&self, mut last_tokens: HashMap<&ConnectionId, Option<SessionId>>) -> Result<(), SessionsError> {
-        let corrected = self.try_to_correct(&mut last_tokens).await;
+    async fn correct(&self, last_tokens: &mut HashMap<&ConnectionId, Option<SessionId>>) -> Result<(), SessionsError> {
+        let corrected = self.try_to_correct(last_tokens).await;
         match corrected {
-            Ok(()) => self.unconfirmed.remove(last_tokens.into_keys()),
+            Ok(()) => self.unconfirmed.remove(last_tokens.keys().copied()),
             Err(_) => {
-                self.unconfirmed
-                    .add(last_tokens.into_iter().map(|(connection, session)| (connection.clone(), session)));
+                self.unconfirmed.add(last_tokens.iter().map(|(&connection, session)| (connection.clone(), *session)));
             }
         }
         corrected
@@ -321,11 +252,12 @@ impl Sessions {
         Ok(self.store.read_barrier().await?)
     }
 
-    async fn apart(&self, effects: &[Effect], connections: Vec<&ConnectionId>) -> Result<Vec<Apart>, SessionsError> {
+    /// Those connections that are on several sessions, or on another than their token named last.
+    async fn apart(&self, last_tokens: HashMap<&ConnectionId, Option<SessionId>>) -> Result<Vec<Apart>, SessionsError> {
         let mut found = Vec::new();
-        for connection in connections {
+        for (connection, last_token) in last_tokens {
             let sessions = self.store.find_all_by_connection(connection).await?;
-            if let Some((newest, older)) = apart(effects, connection, sessions) {
+            if let Some((newest, older)) = apart(last_token, sessions) {
                 found.push(Apart { connection: connection.clone(), newest, older });
             }
         }
@@ -336,23 +268,31 @@ impl Sessions {
     /// whose connection is on another session by now. No guard may be held.
     pub(super) async fn settle(&self, decision: &Decision, apart: Vec<Apart>) -> Result<Settled, SessionsError> {
         let mut settled = Settled::Here;
-        for Apart { connection, newest, older } in apart {
+        for Apart { newest, .. } in &apart {
             if let Write::Create(Record { sid, .. }) = decision.write
-                && sid != newest
+                && sid != *newest
             {
                 tracing::debug!(session = %sid, other = %newest, "a login is withdrawn: there was another one");
                 self.withdraw(sid).await?;
                 settled = Settled::Elsewhere;
             }
+        }
+        self.leave_older(apart).await?;
+        Ok(settled)
+    }
+
+    /// Takes connections that are on several sessions off the older ones. No guard may be held.
+    async fn leave_older(&self, apart: Vec<Apart>) -> Result<(), SessionsError> {
+        for Apart { connection, newest, older } in apart {
             for sid in older {
                 let leave = SessionRequest::OnSession(sid, Command::Detach { connection: connection.clone() });
                 Box::pin(self.serve(&leave)).await.map(drop)?;
             }
             // The other process may have seen another order, and taken it off this one.
             let _guard = self.connection_locks.take([&connection]).await;
-            self.correct([(&connection, Some(newest))].into()).await?;
+            self.correct(&mut [(&connection, Some(newest))].into()).await?;
         }
-        Ok(settled)
+        Ok(())
     }
 
     /// Removes a session that was created a moment ago and that no event has named.

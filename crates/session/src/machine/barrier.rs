@@ -1,7 +1,7 @@
 //! What a store that several processes share needs around a decision: a read barrier before it, and
 //! which effects must reach a gateway before others. Must not decide about sessions.
 
-use super::{Decision, Effect, Write};
+use super::{Decision, Effect, Next, Write};
 
 impl Decision {
     /// True if nothing comes of the decision unless what it was made on is the newest: its only
@@ -9,6 +9,13 @@ impl Decision {
     #[must_use]
     pub fn is_proven_by_its_write(&self) -> bool {
         matches!(self.write, Write::Replace(_)) && !self.effects.iter().any(|effect| effect.leaves(&self.effects))
+    }
+
+    /// True if connections may be checked after the answer: when a key is answered. A refusal ends
+    /// something, and a login may have to be withdrawn.
+    #[must_use]
+    pub fn may_be_confirmed_later(&self) -> bool {
+        self.is_proven_by_its_write() && matches!(self.next, Next::Reply(Ok(Some(_))))
     }
 }
 

@@ -24,19 +24,17 @@ pub fn shown_only(effects: &[Effect]) -> impl Iterator<Item = &ConnectionId> {
     })
 }
 
-/// The session that `connection` stays on, and those that it has to leave, if another process has
-/// put it on another session than these events did. `sessions` are those that it is on, the one
-/// that was written last first.
+/// The session that a connection stays on, and those that it has to leave, if another process has
+/// put it on another session than its `last_token` names. `sessions` are those that it is on, the
+/// one that was written last first.
 pub fn apart(
-    effects: &[Effect],
-    connection: &ConnectionId,
+    last_token: Option<SessionId>,
     sessions: impl IntoIterator<Item = SessionId>,
 ) -> Option<(SessionId, Vec<SessionId>)> {
     let mut sessions = sessions.into_iter();
     let newest = sessions.next()?;
     let older: Vec<_> = sessions.collect();
-    let was_put_there = last_tokens(effects).any(|sent| sent == (connection, Some(newest)));
-    (!older.is_empty() || !was_put_there).then_some((newest, older))
+    (!older.is_empty() || last_token != Some(newest)).then_some((newest, older))
 }
 
 #[cfg(test)]
@@ -77,12 +75,11 @@ mod tests {
     #[test]
     fn a_connection_is_apart_if_it_is_on_several_sessions_or_on_another_one() {
         let [one, two] = [1, 2].map(|n| SessionId([n; 16]));
-        let put_on_one = [token("a", Some(1)), user("a", true)];
-        assert_eq!(apart(&put_on_one, &cid("a"), []), None, "another process has taken it off");
-        assert_eq!(apart(&put_on_one, &cid("a"), [one]), None);
-        assert_eq!(apart(&put_on_one, &cid("a"), [one, two]), Some((one, vec![two])));
-        assert_eq!(apart(&put_on_one, &cid("a"), [two, one]), Some((two, vec![one])));
-        assert_eq!(apart(&put_on_one, &cid("a"), [two]), Some((two, vec![])));
-        assert_eq!(apart(&[token("a", None)], &cid("a"), [two]), Some((two, vec![])));
+        assert_eq!(apart(Some(one), []), None, "another process has taken it off");
+        assert_eq!(apart(Some(one), [one]), None);
+        assert_eq!(apart(Some(one), [one, two]), Some((one, vec![two])));
+        assert_eq!(apart(Some(one), [two, one]), Some((two, vec![one])));
+        assert_eq!(apart(Some(one), [two]), Some((two, vec![])));
+        assert_eq!(apart(None, [two]), Some((two, vec![])));
     }
 }

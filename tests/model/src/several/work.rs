@@ -83,7 +83,7 @@ pub enum TaskStep {
     Compare(LastSent),
     /// Take connections off sessions that they should not be on, after these events, and the
     /// creation of this session.
-    Settle(Vec<Effect>, Option<SessionId>),
+    Settle(LastSent, Option<SessionId>),
     /// Remove a session that no event has named.
     Withdraw(SessionId),
     /// Do another task first.
@@ -111,7 +111,9 @@ impl Frame {
         let todo = match task {
             Task::Get(..) => vec![TaskStep::Barrier, TaskStep::Answer],
             Task::Resend => vec![TaskStep::Barrier, TaskStep::ResendAll],
-            Task::Confirm(ref sent) => vec![TaskStep::Check(sent.clone()), TaskStep::End(Ok(None))],
+            Task::Confirm(ref sent) => {
+                vec![TaskStep::Check(sent.clone()), TaskStep::Settle(sent.clone(), None), TaskStep::End(Ok(None))]
+            }
             _ => vec![TaskStep::Decide],
         };
         Self { task, is_fresh: false, has_left: false, todo: todo.into(), ends: None, marked: None }
@@ -319,7 +321,7 @@ impl State {
                 }
             }
             TaskStep::Compare(sent) => self.correct(number, sent),
-            TaskStep::Settle(effects, made) => self.settle(number, &effects, made, config),
+            TaskStep::Settle(sent, made) => self.settle(number, &sent, made, config),
             TaskStep::Withdraw(sid) => {
                 if let Some(revision) = instance.view.load(sid).map(|stored| stored.revision)
                     && self.truth.swap(sid, revision, None, true).is_none()
@@ -465,21 +467,21 @@ impl State {
         }
     }
 
-    fn settle(&mut self, number: usize, effects: &[Effect], made: Option<SessionId>, config: &Config) {
+    fn settle(&mut self, number: usize, sent: &LastSent, made: Option<SessionId>, config: &Config) {
         if config.mutant == Some(Mutant::NoSettling) {
             return;
         }
         let instance = &mut self.instances[number];
         let (mut steps, mut is_elsewhere) = (Vec::new(), false);
-        for connection in last_sent(effects).into_keys() {
-            let sessions = instance.view.all_on(&connection).into_iter().map(|stored| stored.record.sid);
-            let Some((newest, older)) = apart(effects, &connection, sessions) else { continue };
+        for (connection, last_token) in sent {
+            let sessions = instance.view.all_on(connection).into_iter().map(|stored| stored.record.sid);
+            let Some((newest, older)) = apart(*last_token, sessions) else { continue };
             if let Some(sid) = made.filter(|sid| *sid != newest) {
                 steps.push(TaskStep::Withdraw(sid));
                 is_elsewhere = true;
             }
             steps.extend(older.into_iter().map(|sid| TaskStep::Run(Task::Detach(sid, connection.clone()))));
-            steps.push(TaskStep::Check([(connection, Some(newest))].into()));
+            steps.push(TaskStep::Check([(connection.clone(), Some(newest))].into()));
         }
         if is_elsewhere {
             instance.frame().todo = [TaskStep::Decide].into();
@@ -538,18 +540,21 @@ impl Instance {
             }
             (Write::Keep, _) | (_, None) => steps.extend(publish(effects.clone())),
         }
+        let mut later = LastSent::new();
         if let (Write::Replace(next), false) = (write, config.mutant == Some(Mutant::NoCheckAfterRefresh)) {
-            let shown = shown_only(effects).map(|connection| (connection.clone(), Some(next.sid)));
-            let shown: LastSent = shown.collect();
-            steps.extend(
-                Some(TaskStep::CheckLater(shown))
-                    .filter(|step| !matches!(step, TaskStep::CheckLater(none) if none.is_empty())),
-            );
+            later.extend(shown_only(effects).map(|connection| (connection.clone(), Some(next.sid))));
         }
         let made = if let Write::Create(record) = write { Some(record.sid) } else { None };
-        let sent = last_sent(effects);
-        if !sent.is_empty() && config.mutant != Some(Mutant::NoCheck) {
-            steps.extend([TaskStep::Check(sent), TaskStep::Settle(effects.clone(), made)]);
+        let sent =
+            last_tokens(effects).map(|(connection, session)| (connection.clone(), session)).collect::<LastSent>();
+        if config.mutant == Some(Mutant::NoCheck) {
+        } else if decision.may_be_confirmed_later() {
+            later.extend(sent);
+        } else if !sent.is_empty() {
+            steps.extend([TaskStep::Check(sent.clone()), TaskStep::Settle(sent, made)]);
+        }
+        if !later.is_empty() {
+            steps.push(TaskStep::CheckLater(later));
         }
         match next {
             Next::Reply(reply) => {
@@ -563,9 +568,4 @@ impl Instance {
         }
         steps
     }
-}
-
-/// The session that the last token event of each connection names.
-fn last_sent(effects: &[Effect]) -> LastSent {
-    last_tokens(effects).map(|(connection, session)| (connection.clone(), session)).collect()
 }
