@@ -1,6 +1,6 @@
 //! The RES methods and resources of `<name>`: parses requests from the bus, calls [`Sessions`], and
-//! answers. The only module that knows the names of RES methods; each method has a file. Must not
-//! depend on the store or the rules.
+//! answers. Each method has a file; nobody else knows their names, but for the one that the service
+//! calls itself (`renew`: `events.rs`, `needs.rs`). Must not depend on the store or the rules.
 //!
 //! Requests that arrive together are one task (`auth/batch.rs`). A panic in one is answered like
 //! any other internal error, and ends nothing else.
@@ -11,6 +11,7 @@ mod challenge;
 mod connect;
 mod cookie_refresh;
 mod header_login;
+mod hold;
 mod limits;
 mod login;
 mod logout;
@@ -269,7 +270,7 @@ impl AuthContext {
             // Before the user is read, and until the answer is sent: a gateway drops the events
             // that arrive before the answer.
             held = match &route {
-                Route::User(cid) => user::hold(&self, cid).await,
+                Route::User(cid) => hold::hold(&self, cid).await,
                 _ => None,
             };
             // A panic leaves nothing half changed: a request changes the store in one write.
@@ -319,7 +320,7 @@ impl AuthContext {
         route: &Route,
         payload: &[u8],
         reply: &str,
-        held: Option<&mut user::Hold<'_>>,
+        held: Option<&mut hold::Hold<'_>>,
     ) -> Result<Response, Failure> {
         match route {
             // Boxed, so that the frequent variants stay small.

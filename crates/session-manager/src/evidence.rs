@@ -22,7 +22,7 @@
 //! | thief and owner have used one key: the service sends `rotated` with a generation that nobody has made, one above the newest | yes | yes |
 //! | a thief has used the newest key, and the session was ended before its owner used it | no | yes |
 //! | either of these while no page was connected, which then says `Refused` or `Expired` | as above | yes |
-//! | two tabs have used one key, which their storage allowed: without IndexedDB, localStorage is not in step between processes | yes | no |
+//! | two tabs have used one key, which their storage allowed: without IndexedDB, localStorage is not in step between processes; a page may keep the key in a way of its own | yes | no |
 //! | storage went back to an older key, and that was used | yes | no |
 //! | a legacy client has used the key that it shares with this one | yes | no |
 //! | a sibling has made a generation, and the session was ended before it was stored | no | no |

@@ -5,7 +5,7 @@
 //! takes an [`Input`] in a [`Turn`] and queues [`Action`]s and [`Event`]s. `relogin-client-proto`
 //! drives it for our own RES client, and the npm package for ResClient and others, by the same
 //! interface. What a session is to a browser is in docs/protocol.md, section 4; whether a key was
-//! stolen is never decided here.
+//! stolen is inferred here, after a refusal, and ends nothing.
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 

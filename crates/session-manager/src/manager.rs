@@ -1,7 +1,6 @@
 //! The session manager's interface: takes inputs, hands out actions and events. When the relogin
 //! key is used, what becomes of the answer, and what the page can say of the session:
-//! docs/protocol.md, section 4. Must not decide whether a key is stolen, and must not know sockets
-//! or resources.
+//! docs/protocol.md, section 4. Must not know sockets or resources.
 //!
 //! Everything that it sends (login, relogin, logout) is an *operation*, and operations run one at a
 //! time, so that a queued refresh, a reconnect and a logout never cross each other. What storage

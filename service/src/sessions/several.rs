@@ -5,10 +5,10 @@
 //! - **The last word is the store's.** Events of two processes may cross. So whoever has sent a
 //!   connection its session checks, after a read barrier, what the store says of it, and sends that
 //!   if it is something else. The servers have the events before that barrier: it travels behind
-//!   them on the same connection, or the bus is flushed. A login, a logout and a refusal are checked
-//!   before they are answered, a relogin right after its answer, together with those that came
-//!   meanwhile. What could not be checked, because the store did not answer, and connections that
-//!   were shown a user only, as in each refresh, are checked a moment later.
+//!   them on the same connection, or the bus is flushed. Logins, logouts and refusals are checked
+//!   before they are answered, relogins right after it, together with those that came meanwhile.
+//!   What could not be checked, because the store did not answer, and connections that were shown a
+//!   user only, as in each refresh, are checked a moment later.
 //! - **A connection on two sessions** is found by both processes that put it there. It stays on the
 //!   one that was written last. A login that loses it in this way was not answered, and leaves no
 //!   session behind.

@@ -4,6 +4,7 @@
 use std::{collections::BTreeSet, fs, panic::AssertUnwindSafe, path::Path};
 
 use relogin_fuzzed::TARGETS;
+use relogin_session::Record;
 
 #[test]
 fn every_seed_passes_its_target() {
@@ -32,4 +33,12 @@ fn every_target_has_a_program_and_seeds_and_nothing_else_has() {
     let targets: BTreeSet<String> = TARGETS.iter().map(|(name, _)| (*name).to_owned()).collect();
     assert_eq!(names("seeds"), targets);
     assert_eq!(names("targets"), targets);
+}
+
+/// A seed of the format that is written now, or a fuzzer would have to find one.
+#[test]
+fn a_seed_is_a_record_in_the_current_format() {
+    let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/seeds/session_record");
+    let is_current = |input: &Vec<u8>| Record::decode(input).is_ok_and(|record| record.encode().unwrap() == *input);
+    assert!(fs::read_dir(seeds).unwrap().any(|entry| is_current(&fs::read(entry.unwrap().path()).unwrap())));
 }

@@ -12,7 +12,8 @@
 //!    of older formats.
 //! 4. In the tests there: the stored text `VN` stays, and its test no longer writes it, but expects
 //!    the new field's default. Add the field to `everything()`, its stored text (a test that you
-//!    throw away prints it in base64), and a test that reads and writes that.
+//!    throw away prints it in base64), and a test that reads and writes that. The same bytes are a
+//!    seed, `fuzz/seeds/session_record/vN`, for which a test asks.
 //!
 //! The compiler asks for the conversions, for [`Record::new`] and for the arms; the tests for the
 //! sizes that they expect. A text that a client sends is cut to a length: see [`Device::bounded`].

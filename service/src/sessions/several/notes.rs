@@ -1,5 +1,5 @@
-//! What a process notes about connections and sessions that others may notify, too. Must not look at
-//! the store.
+//! What a process notes about connections and sessions that others may notify, too. Must not look
+//! at the store.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
