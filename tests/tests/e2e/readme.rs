@@ -20,10 +20,10 @@ fn every_test_that_shows_a_promise_exists() -> Result<()> {
     Ok(())
 }
 
-/// "Compared with others" on the front page: every line names its test.
+/// "Beside others" on the front page: every line names its test.
 #[test]
 fn every_line_of_the_comparison_names_its_test() -> Result<()> {
-    const HEADING: &str = "\n## Compared with others\n";
+    const HEADING: &str = "\n## Beside others\n";
     let rows = check("README.md", HEADING)?;
     assert!(rows >= 8, "only {rows} rows");
     let text = fs::read_to_string(workspace()?.join("README.md"))?;

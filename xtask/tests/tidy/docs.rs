@@ -34,6 +34,12 @@ fn every_link_leads_to_a_file() {
 }
 
 #[test]
+fn the_front_page_is_short() {
+    let lines = fs::read_to_string(root().join("README.md")).expect("there is a README").lines().count();
+    assert!(lines < 150, "README.md has {lines} lines: what is more than a front page goes to docs/");
+}
+
+#[test]
 fn every_path_that_the_pages_name_exists() {
     let is_page = |path: &&PathBuf| path.extension().is_some_and(|ending| ending == "md");
     let mut pages: Vec<PathBuf> = files(&root().join("docs")).iter().filter(is_page).cloned().collect();
