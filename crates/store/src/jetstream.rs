@@ -31,6 +31,8 @@
 mod barrier;
 mod bucket;
 mod follower;
+mod open_error;
+mod opening;
 mod progress;
 mod replica;
 mod watch;
@@ -43,15 +45,17 @@ use std::{
 use async_nats::{Client, connection::State};
 use async_trait::async_trait;
 use relogin_session::{ConnectionId, Record, SessionId, Timestamp, UserId};
-use thiserror::Error;
 use tokio::{sync::Notify, task::JoinHandle};
 
-pub use self::bucket::{BucketConfig, Replicas};
 use self::{
     barrier::Barriers,
     bucket::{ANSWER_DEADLINE, Bucket, Published},
     progress::{Position, Progress},
     replica::{Change, Encoded, Replica, WriteId},
+};
+pub use self::{
+    bucket::{BucketConfig, Replicas},
+    open_error::OpenError,
 };
 use crate::{Revision, SessionStore, StoreError, Stored, index::is_earlier};
 
@@ -59,40 +63,6 @@ use crate::{Revision, SessionStore, StoreError, Stored, index::is_earlier};
 pub struct JetStreamStore {
     shared: Arc<Shared>,
     follower: JoinHandle<()>,
-}
-
-/// Why the bucket cannot be used.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum OpenError {
-    /// The server is too old.
-    #[error("nats-server {0} is too old: sessions in JetStream need version 2.12 or later")]
-    ServerTooOld(String),
-    /// There is no JetStream, it does not let us in, or the bucket cannot be made.
-    #[error("cannot use the JetStream bucket {bucket:?}")]
-    Bucket {
-        /// Its name.
-        bucket: String,
-        /// What the server said.
-        #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
-    /// There is no such bucket.
-    #[error("there is no JetStream bucket {0:?}")]
-    Missing(String),
-    /// There is a bucket of this name that is made in another way.
-    #[error("the JetStream bucket {bucket:?} keeps {found}, but {wanted} is asked for")]
-    Different {
-        /// Its name.
-        bucket: String,
-        /// How it is made.
-        found: String,
-        /// How it should be made.
-        wanted: String,
-    },
-    /// A record cannot be read.
-    #[error(transparent)]
-    Store(#[from] StoreError),
 }
 
 /// What the store and its follower share.
@@ -133,7 +103,7 @@ impl JetStreamStore {
             progress: Progress::new(&client),
             client,
         });
-        let watch = follower::catch_up(&shared).await?;
+        let watch = opening::catch_up(&shared).await?;
         let follower = tokio::spawn(follower::follow(Arc::clone(&shared), watch));
         Ok(Self { shared, follower })
     }

@@ -25,7 +25,10 @@ use async_nats::{
     },
 };
 use relogin_session::Keyring;
-use tokio::task::spawn_blocking;
+use tokio::{
+    task::spawn_blocking,
+    time::{Instant, sleep},
+};
 use zeroize::Zeroizing;
 
 use super::{FromFile, SecretError, fresh_line, parse, read_private, sealed};
@@ -59,6 +62,11 @@ const KEY: &str = "secrets";
 
 /// How long NATS has for its answers.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(15);
+
+/// For how long the bucket may be without a leader at the start, and how long to wait before it is
+/// tried again.
+const LEADER_DEADLINE: Duration = Duration::from_secs(10);
+const LEADER_PAUSE: Duration = Duration::from_millis(200);
 
 /// Former versions that are kept.
 const HISTORY: i64 = 8;
@@ -118,11 +126,22 @@ impl SecretBucket {
         Ok(Self { context, store, file, passphrase, read: AtomicU64::new(0) })
     }
 
-    /// The secrets; made now if there are none.
+    /// The secrets; made now if there are none. A bucket that another instance has just made may
+    /// have no leader yet.
     ///
     /// # Errors
     /// [`SecretError`] if they can be neither read nor made.
     pub async fn load(&self) -> Result<FromFile, SecretError> {
+        let began = Instant::now();
+        loop {
+            match self.load_now().await {
+                Err(SecretError::Bucket { .. }) if began.elapsed() < LEADER_DEADLINE => sleep(LEADER_PAUSE).await,
+                loaded => return loaded,
+            }
+        }
+    }
+
+    async fn load_now(&self) -> Result<FromFile, SecretError> {
         let mut is_new = false;
         loop {
             let Entry { text, revision } = self.read().await?;

@@ -1,6 +1,11 @@
 //! Three instances on a bucket with three replicas: when a NATS server is lost, sessions wait and
 //! go on.
 
+use std::{
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt,
+};
+
 use async_nats::Client;
 use relogin_test_support::nats_cluster::Cluster;
 use rustix::process::Signal;
@@ -61,6 +66,31 @@ async fn start(cluster: &Cluster, secret: &Folder) -> Vec<(Folder, Service)> {
 
 async fn relogin_all(browsers: &mut [Browser<'_>]) {
     futures_util::future::join_all(browsers.iter_mut().map(Browser::relogin)).await;
+}
+
+/// The buckets that one of them makes have no leader for a moment. An operator found it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn instances_that_start_at_once_all_come_up() {
+    let (cluster, shared) = (Cluster::start().await, Folder::new());
+    let file = |name: &str, text: &str| {
+        fs::write(shared.path(name), text).unwrap();
+        fs::set_permissions(shared.path(name), Permissions::from_mode(0o600)).unwrap();
+        shared.path(name).display().to_string()
+    };
+    let secret = file("secret", "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=\n");
+    let passphrase = file("passphrase", "a passphrase that is long enough\n");
+    for (bucket, secret) in [("one", ["--secret-file", &secret]), ("two", ["--secret-passphrase", &passphrase])] {
+        let options = format!(
+            "--demo --listen 127.0.0.1:0 --nats {} --name {bucket} --store jetstream --replicas 3 {}",
+            cluster.url(),
+            secret.join(" ")
+        );
+        let folders = [(); 3].map(|()| Folder::new());
+        let services = futures_util::future::join_all(folders.iter().map(|folder| folder.serve(&options))).await;
+        for service in services {
+            service.stop().await;
+        }
+    }
 }
 
 /// While some requests were answered and others are pending.
