@@ -81,16 +81,16 @@ impl JetStreamStore {
     /// # Errors
     /// [`OpenError`] if the bucket cannot be used, or not be read.
     pub async fn open(client: Client, config: &BucketConfig) -> Result<Self, OpenError> {
-        let bucket = Bucket::open(&client, config, false).await?;
+        let bucket = Bucket::open(&client, config).await?;
         Self::follow(client, bucket).await
     }
 
-    /// The same, of a bucket that must be there.
+    /// The same, of a bucket that must be there, however many servers keep it.
     ///
     /// # Errors
     /// [`OpenError`] if the bucket is not there, cannot be used, or not be read.
-    pub async fn open_existing(client: Client, config: &BucketConfig) -> Result<Self, OpenError> {
-        let bucket = Bucket::open(&client, config, true).await?;
+    pub async fn open_existing(client: Client, name: &str) -> Result<Self, OpenError> {
+        let bucket = Bucket::open_existing(&client, name).await?;
         Self::follow(client, bucket).await
     }
 

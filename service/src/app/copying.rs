@@ -52,7 +52,7 @@ impl Copying {
         };
         let bus = nats.as_ref().map(|(nats, _)| nats);
         let bus = bus.map(AsRef::as_ref);
-        let from = self.from.open_existing(self.replicas, bus).await?;
+        let from = self.from.open_existing(bus).await?;
         self.to.folder().map_or(Ok(()), make_folder)?;
         let to = self.to.open(self.replicas, bus).await?;
         let mut failed = None;

@@ -196,19 +196,14 @@ impl StorePlace {
     }
 
     /// Opens what is there. Makes nothing: under a mistyped name it would be an empty store.
-    pub(super) async fn open_existing(
-        &self,
-        replicas: Replicas,
-        nats: Option<&NatsBus>,
-    ) -> anyhow::Result<Arc<dyn SessionStore>> {
+    pub(super) async fn open_existing(&self, nats: Option<&NatsBus>) -> anyhow::Result<Arc<dyn SessionStore>> {
         match self {
             Self::Sled(data) => {
                 anyhow::ensure!(data.join("sessions").is_dir(), "there is no session store in {}", data.display());
                 StoreKind::Sled.open(data, nats).await
             }
             Self::JetStream(name) => {
-                let bucket = BucketConfig { name: name.clone(), replicas };
-                Ok(Arc::new(JetStreamStore::open_existing(nats.context(NO_NATS)?.client(), &bucket).await?))
+                Ok(Arc::new(JetStreamStore::open_existing(nats.context(NO_NATS)?.client(), name).await?))
             }
         }
     }

@@ -94,14 +94,24 @@ const PREFIX: &str = "s.";
 /// The key that read barriers write to.
 const BARRIER: &str = "barrier";
 
+/// JetStream of the servers, which must be new enough.
+fn context(client: &Client) -> Result<Context, OpenError> {
+    if !client.is_server_compatible(2, 12, 0) {
+        return Err(OpenError::ServerTooOld(client.server_info().version));
+    }
+    let mut context = jetstream::new(client.clone());
+    context.set_timeout(ANSWER_DEADLINE);
+    Ok(context)
+}
+
+fn unusable(bucket: &str, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> OpenError {
+    OpenError::Bucket { bucket: bucket.to_owned(), source: source.into() }
+}
+
 impl Bucket {
-    /// Opens the bucket. If it is not there, it is made, unless it `must_exist`.
-    pub(super) async fn open(client: &Client, config: &BucketConfig, must_exist: bool) -> Result<Self, OpenError> {
-        if !client.is_server_compatible(2, 12, 0) {
-            return Err(OpenError::ServerTooOld(client.server_info().version));
-        }
-        let mut context = jetstream::new(client.clone());
-        context.set_timeout(ANSWER_DEADLINE);
+    /// Opens the bucket. If it is not there, it is made.
+    pub(super) async fn open(client: &Client, config: &BucketConfig) -> Result<Self, OpenError> {
+        let context = context(client)?;
         let wanted = kv::Config {
             bucket: config.name.clone(),
             description: "sessions of relogin".to_owned(),
@@ -111,28 +121,40 @@ impl Bucket {
             limit_markers: Some(GRACE),
             ..kv::Config::default()
         };
-        let failed = |source: Box<dyn std::error::Error + Send + Sync>| OpenError::Bucket {
-            bucket: config.name.clone(),
-            source,
-        };
-        if must_exist {
-            match context.get_stream(format!("KV_{}", config.name)).await {
-                Ok(_) => {}
-                Err(error) if is_missing(&error.kind()) => return Err(OpenError::Missing(config.name.clone())),
-                Err(error) => return Err(failed(error.into())),
-            }
-        }
-        let mut store = match context.create_key_value(wanted).await {
+        let store = match context.create_key_value(wanted).await {
             Ok(store) => store,
             // One that is made in another way.
             Err(error) if error.kind() == CreateKeyValueErrorKind::BucketCreate => {
-                context.get_key_value(&config.name).await.map_err(|_| failed(error.into()))?
+                context.get_key_value(&config.name).await.map_err(|_| unusable(&config.name, error))?
             }
-            Err(error) => return Err(failed(error.into())),
+            Err(error) => return Err(unusable(&config.name, error)),
         };
-        let info = store.stream.info().await.map_err(|error| failed(error.into()))?;
-        let (found, number) = (&info.config, config.replicas.number());
-        if found.num_replicas != number || found.max_messages_per_subject != 1 || !found.allow_message_ttl {
+        Self::checked(client, context, store, Some(config.replicas.number())).await
+    }
+
+    /// Opens the bucket, which must be there, with as many replicas as it has.
+    pub(super) async fn open_existing(client: &Client, name: &str) -> Result<Self, OpenError> {
+        let context = context(client)?;
+        match context.get_stream(format!("KV_{name}")).await {
+            Ok(_) => {}
+            Err(error) if is_missing(&error.kind()) => return Err(OpenError::Missing(name.to_owned())),
+            Err(error) => return Err(unusable(name, error)),
+        }
+        let store = context.get_key_value(name).await.map_err(|error| unusable(name, error))?;
+        Self::checked(client, context, store, None).await
+    }
+
+    async fn checked(
+        client: &Client,
+        context: Context,
+        mut store: Store,
+        replicas: Option<usize>,
+    ) -> Result<Self, OpenError> {
+        let name = store.name.clone();
+        let info = store.stream.info().await.map_err(|error| unusable(&name, error))?;
+        let found = &info.config;
+        let wanted = replicas.unwrap_or(found.num_replicas);
+        if found.num_replicas != wanted || found.max_messages_per_subject != 1 || !found.allow_message_ttl {
             let describe = |replicas: usize, history: i64, ttl: bool| {
                 format!(
                     "{replicas} replicas, a history of {history}, {} time to live",
@@ -140,9 +162,9 @@ impl Bucket {
                 )
             };
             return Err(OpenError::Different {
-                bucket: config.name.clone(),
+                bucket: name,
                 found: describe(found.num_replicas, found.max_messages_per_subject, found.allow_message_ttl),
-                wanted: describe(number, 1, true),
+                wanted: describe(wanted, 1, true),
             });
         }
         Ok(Self { client: client.clone(), context, store })
