@@ -463,15 +463,23 @@ impl<'a> Cast<'a> {
     /// What came, with the names of scripts for those of this run.
     fn end(self) -> Transcript {
         let (slashed, host) = (self.name.replace('.', "/"), self.gateway.addr.to_string());
-        self.transcript.renamed(|text| {
-            let text = text.replace(&self.long, "LONG");
-            let mut text = text.replace(&self.name, "test").replace(&slashed, "test").replace(&host, "HOST");
-            for (cid, name) in &self.cids {
-                text = text.replace(cid, name);
-            }
-            text
-        })
+        // Connection ids first: the short name of this run may be part of one.
+        let cids = self.cids.iter().map(|(cid, name)| (cid.as_str(), name.as_str()));
+        let others = [(&self.long, "LONG"), (&self.name, "test"), (&slashed, "test"), (&host, "HOST")];
+        let names: Vec<_> = cids.chain(others.map(|(text, name)| (text.as_str(), name))).collect();
+        self.transcript.renamed(|text| renamed(text, &names))
     }
+}
+
+/// `text` with each first text replaced by the second, in this order.
+fn renamed(text: &str, names: &[(&str, &str)]) -> String {
+    names.iter().fold(text.to_owned(), |text, (of_this_run, of_scripts)| text.replace(of_this_run, of_scripts))
+}
+
+#[test]
+fn a_connection_id_that_contains_the_name_of_a_run_is_renamed_as_a_whole() {
+    let names = [("dc64pt0rq9g", "c1"), ("t0r", "test")];
+    assert_eq!(renamed("access.t0r.a dc64pt0rq9g", &names), "access.test.a c1");
 }
 
 fn frame(id: &str, request: &str) -> String {
