@@ -132,6 +132,9 @@ fn variables(context: &Context, programs: &[&programs::Program]) -> Vec<(&'stati
 
 fn system_parts(context: &Context, needs: Needs) -> Result<Tools> {
     let mut programs = Vec::new();
+    if needs != Needs::Package {
+        programs.push(&programs::MAKE);
+    }
     if needs == Needs::Tests {
         programs.extend(programs::TESTED_WITH);
         programs.extend([&programs::NPM, &programs::FAKETIME, &programs::IP]);

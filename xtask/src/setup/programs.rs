@@ -21,6 +21,10 @@ pub(super) struct Program {
     brew: &'static [&'static str],
 }
 
+/// Builds the service's allocator (docs/adr/0111-jemalloc.md).
+pub(super) const MAKE: Program =
+    Program { what: "make", variable: None, names: &["make"], apt: &[&["make"]], brew: &["make"] };
+
 /// Sets the clock for one process, by a library that comes with it.
 pub(super) const FAKETIME: Program = Program {
     what: "libfaketime",
