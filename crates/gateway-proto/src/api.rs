@@ -6,6 +6,7 @@ use bytes::Bytes;
 use relogin_res::service::{Headers, Origin};
 
 use crate::{
+    decoding::{Decoded, Encoded},
     discard::Discarded,
     http::{Answer, Operation},
     malformed::Malformed,
@@ -22,7 +23,6 @@ pub struct ConnectionKey(pub u64);
 pub struct Tag(pub u64);
 
 /// What happened outside.
-#[derive(Clone)]
 pub enum Input<'a> {
     /// A client asks for a WebSocket. It is answered by [`Action::Accept`], [`Action::Reject`] or
     /// [`Action::Close`].
@@ -75,6 +75,8 @@ pub enum Input<'a> {
         /// What it says.
         payload: &'a [u8],
     },
+    /// A large answer was decoded ([`Action::Decode`]).
+    Decoded(Decoded),
     /// Nobody listens on the request's subject.
     NoResponders {
         /// The request.
@@ -168,6 +170,8 @@ pub enum Action {
     },
     /// Tell the operator of a message of a service that makes no sense.
     Complain(Malformed),
+    /// Decode a large answer where that holds nobody up, and hand it in by [`Input::Decoded`].
+    Decode(Encoded),
     /// Drop something large where that holds nobody up.
     Discard(Discarded),
     /// End a subscription; or forget a request, which is answered or given up.
@@ -229,6 +233,9 @@ pub struct Config {
     pub max_waiting_events: usize,
     /// How many bytes they may have.
     pub max_waiting_bytes: usize,
+    /// How many bytes of an answer to a get or query request are decoded at once. Larger ones are
+    /// handed out ([`Action::Decode`]).
+    pub max_decoded_at_once: usize,
     /// How many notices of resources may wait until all subscribers have them. Beyond it, the
     /// machine is behind: see [`Gateway::is_behind`](crate::Gateway::is_behind).
     pub max_undelivered_notices: usize,
@@ -269,6 +276,7 @@ impl Default for Config {
             max_held_bytes: 8 << 20,
             max_waiting_events: 4096,
             max_waiting_bytes: 8 << 20,
+            max_decoded_at_once: 16 << 10,
             max_undelivered_notices: 4096,
             max_undelivered_bytes: 8 << 20,
             max_rechecks: 32,
@@ -299,6 +307,7 @@ impl fmt::Debug for Input<'_> {
             Self::Closed { connection } => write!(f, "Closed({})", connection.0),
             Self::Message { tag, subject, .. } => write!(f, "Message({}, {subject})", tag.0),
             Self::Reply { tag, .. } => write!(f, "Reply({})", tag.0),
+            Self::Decoded(decoded) => decoded.fmt(f),
             Self::NoResponders { tag } => write!(f, "NoResponders({})", tag.0),
             Self::Refused { tag } => write!(f, "Refused({})", tag.0),
             Self::LinkDown => f.write_str("LinkDown"),
@@ -321,6 +330,7 @@ impl fmt::Debug for Action {
             Self::Listen { tag, pattern } => write!(f, "Listen({}, {pattern})", tag.0),
             Self::Ask { tag, subject, .. } => write!(f, "Ask({}, {subject})", tag.0),
             Self::Complain(malformed) => write!(f, "Complain({}, {})", malformed.subject, malformed.problem),
+            Self::Decode(encoded) => encoded.fmt(f),
             Self::Discard(_) => f.write_str("Discard"),
             Self::Release { tag } => write!(f, "Release({})", tag.0),
         }

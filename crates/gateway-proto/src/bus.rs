@@ -146,6 +146,11 @@ impl Bus {
         self.requests.get(&tag).map(|request| request.kind)
     }
 
+    /// What a request under way is for; none if the tag is of something else.
+    pub(crate) fn purpose_of(&self, tag: Tag) -> Option<&Purpose> {
+        self.requests.get(&tag).map(|request| &request.purpose)
+    }
+
     pub(crate) fn act(&mut self, action: Action) {
         self.actions.push_back(action);
     }

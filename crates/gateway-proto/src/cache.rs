@@ -1,6 +1,7 @@
 //! The resources that all connections share: loaded once, kept up to date by events, and delivered
 //! to whoever is subscribed. Must not depend on access or on what a client has.
 
+mod decoding;
 mod events;
 mod fanout;
 mod idle;
@@ -23,7 +24,7 @@ use relogin_res::{
     service::{self, GetRequest, Payload, Subject},
 };
 
-use self::{fanout::Fanout, idle::Idle, merge::Merge, names::Name, sweep::Sweep};
+use self::{decoding::Decoding, fanout::Fanout, idle::Idle, merge::Merge, names::Name, sweep::Sweep};
 pub(crate) use self::{
     fanout::{Notification, Step},
     queries::Queried,
@@ -102,6 +103,7 @@ pub(crate) struct Cache {
     dropped: VecDeque<Name>,
     /// The number of the last event after which access must be requested again.
     last_reaccess: u64,
+    decoding: Decoding,
     fanout: Fanout,
 }
 
@@ -127,6 +129,7 @@ impl Cache {
             sweeps: VecDeque::new(),
             dropped: VecDeque::new(),
             last_reaccess: 0,
+            decoding: Decoding::default(),
             fanout: Fanout::new(config),
         }
     }
@@ -273,7 +276,7 @@ impl Cache {
         let loaded = Loaded { snapshot: Arc::clone(&snapshot), query, reload: None };
         if let ResourceState::Loading(tag) = std::mem::replace(&mut resource.state, ResourceState::Loaded(loaded)) {
             // If it is not this answer's, its answer would say the same.
-            bus.release(tag);
+            self.release_get(tag, bus);
         }
         let notice = notice(key, News::Loaded(key, snapshot));
         self.set_bytes(key, bytes);
@@ -317,10 +320,10 @@ impl Cache {
         self.idle.remove_gone(key, &resource);
         self.content_bytes -= resource.bytes;
         match &resource.state {
-            ResourceState::Loading(tag) => bus.release(*tag),
+            ResourceState::Loading(tag) => self.release_get(*tag, bus),
             ResourceState::Loaded(Loaded { reload: Some(tag), .. }) => {
                 self.reloading -= 1;
-                bus.release(*tag);
+                self.release_get(*tag, bus);
             }
             ResourceState::Loaded(_) => {}
         }

@@ -50,6 +50,7 @@ use crate::{
 ///   answered or turned out to need no answer, unless the connection ends before. A driver that
 ///   hands in no more than so many frames ahead of their `Done` has bounded what the machine holds
 ///   for that connection.
+/// - What is to be decoded ([`Action::Decode`]) may be handed in at any time later, in any order.
 /// - A tag is released exactly once ([`Action::Release`]), or was refused ([`Input::Refused`]).
 ///   What arrives for it afterwards is ignored. So is what is handed in for a connection that is
 ///   closed.
@@ -159,6 +160,7 @@ impl Gateway {
                 Some(pre_response) => self.shared.bus.extend(tag, pre_response),
                 None => self.on_reply(tag, payload),
             },
+            Input::Decoded(decoded) => self.on_decoded(decoded),
             Input::NoResponders { tag } => {
                 if let Some(purpose) = self.shared.bus.finish(tag, RequestOutcome::NoResponders) {
                     self.on_answer(tag, &purpose, Err(Error::not_found()));
@@ -183,11 +185,12 @@ impl Gateway {
         self.shared.bus.next_action()
     }
 
-    /// True while more is to be delivered to subscribers than may wait, so that nothing may be
-    /// added.
+    /// True while more is to be delivered to subscribers, or decoded, than may wait, so that nothing
+    /// may be added.
     #[must_use]
     pub fn is_behind(&self) -> bool {
-        self.shared.cache.has_too_much_undelivered()
+        let cache = &self.shared.cache;
+        cache.has_too_much_undelivered() || cache.has_too_much_to_decode()
     }
 
     /// When [`Input::Timeout`] is wanted; never, if `None`.

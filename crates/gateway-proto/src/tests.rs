@@ -5,6 +5,7 @@ mod access;
 mod calls;
 mod counts;
 mod crowd;
+mod decoding;
 mod events;
 mod http;
 mod invariants;
@@ -21,7 +22,11 @@ mod subscriptions;
 mod tokens;
 mod verbatim;
 
-use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    fmt::Write as _,
+    time::Duration,
+};
 
 use expect_test::Expect;
 use relogin_res::{
@@ -30,7 +35,7 @@ use relogin_res::{
 };
 
 use crate::{
-    Action, Config, ConnectionKey, Gateway, Input, Malformed, Tag,
+    Action, Config, ConnectionKey, Encoded, Gateway, Input, Malformed, Tag,
     http::{Encoding, HttpResponse, Methods, operation},
 };
 
@@ -62,12 +67,16 @@ fn check_with(config: Config, script: &Expect) {
 /// - `get.a.b = {…}`: the oldest open request to this subject is answered; `= none`: nobody
 ///   listens; `= refused`: it cannot be sent;
 /// - `event.a.b.change {…}`, or any other subject: published to whoever listens;
+/// - `decoded`: the oldest large answer is decoded;
 /// - `wait 3000`: that many milliseconds pass; `down`, `up`: the bus goes down or comes up.
 struct Bench {
     gateway: Gateway,
     now: Duration,
     /// Requests that wait for an answer.
     requests: BTreeMap<Tag, String>,
+    /// Large answers that are being decoded.
+    encoded: VecDeque<Encoded>,
+    answered: BTreeSet<Tag>,
     listeners: BTreeMap<Tag, String>,
     /// The number of unfinished frames of each open connection.
     frames: BTreeMap<ConnectionKey, usize>,
@@ -88,6 +97,8 @@ impl Bench {
             gateway: Gateway::new(config),
             now: Duration::ZERO,
             requests: BTreeMap::new(),
+            encoded: VecDeque::new(),
+            answered: BTreeSet::new(),
             listeners: BTreeMap::new(),
             frames: BTreeMap::new(),
             sent: BTreeMap::new(),
@@ -125,6 +136,10 @@ impl Bench {
                 while self.gateway.poll_timeout().is_some_and(|time| time <= self.now) {
                     self.handle(Input::Timeout);
                 }
+            }
+            "decoded" => {
+                let decoded = self.encoded.pop_front().expect("something is being decoded").decode();
+                self.handle(Input::Decoded(decoded));
             }
             "down" => self.handle(Input::LinkDown),
             "up" => self.handle(Input::LinkUp),
@@ -263,7 +278,15 @@ impl Bench {
                 Action::Complain(Malformed { kind, subject, problem }) => {
                     writeln!(self.log, "  malformed {}: {subject}: {problem}", kind.name()).unwrap();
                 }
+                Action::Decode(encoded) => {
+                    writeln!(self.log, "  decode").unwrap();
+                    // It is answered, and not released yet.
+                    self.requests.remove(&encoded.tag).expect("decodes the answer of no request");
+                    self.answered.insert(encoded.tag);
+                    self.encoded.push_back(encoded);
+                }
                 Action::Discard(_) => {}
+                Action::Release { tag } if self.answered.remove(&tag) => {}
                 Action::Release { tag } => {
                     let request = self.requests.remove(&tag);
                     match request.or_else(|| self.listeners.remove(&tag)).expect("released something unknown") {
@@ -285,6 +308,7 @@ impl Bench {
             self.step(&format!("close {}", connection.0));
         }
         self.step("wait 60000");
+        assert!(self.answered.is_empty(), "not released: {:?}\n{log}", self.answered);
         assert!(self.requests.is_empty(), "left asked: {:?}\n{log}", self.requests);
         assert_eq!(self.listeners.values().collect::<Vec<_>>(), ["system.reset", "system.tokenReset"], "{log}");
         assert_eq!(self.gateway.poll_timeout(), None);

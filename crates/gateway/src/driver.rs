@@ -9,7 +9,7 @@ use std::{
 };
 
 use relogin_bus::{Bus, Deliveries, Delivery, Link, Mailbox};
-use relogin_gateway_proto::{Config, ConnectionKey, Gateway, Input, Tag};
+use relogin_gateway_proto::{Config, ConnectionKey, Decoded, Gateway, Input, Tag};
 use relogin_res::service::PreResponse;
 use tokio::{
     sync::{mpsc, watch},
@@ -47,6 +47,7 @@ enum Wake {
     Frames,
     Delivery(Delivery),
     Refused(relogin_bus::Tag),
+    Decoded(Decoded),
     Link(Link),
     Timeout,
     /// More is held for all clients than allowed.
@@ -76,6 +77,8 @@ struct Driver {
     /// How many connections there were when their end began: so many clients come back.
     crowd: usize,
     frames: Frames,
+    /// Where large answers come back when they are decoded.
+    decoded: mpsc::UnboundedSender<Decoded>,
 }
 
 /// How much of one kind is processed before the others have a turn.
@@ -91,6 +94,7 @@ pub(crate) async fn run(outside: Outside, config: Config, drain: Duration) {
     let requests = Arc::new(Requests::default());
     let _closes = CloseOnDrop(Arc::clone(&requests));
     let (refuse, mut refused) = mpsc::unbounded_channel();
+    let (decoded, mut decoding) = mpsc::unbounded_channel();
     let mut link = bus.link();
     tokio::spawn(bus_commands::run(bus, mailbox, Arc::clone(&requests), refuse));
 
@@ -110,6 +114,7 @@ pub(crate) async fn run(outside: Outside, config: Config, drain: Duration) {
         drain: None,
         crowd: 0,
         frames: Frames::default(),
+        decoded,
     };
     driver.act();
     if *link.borrow_and_update() == Link::Down {
@@ -131,6 +136,7 @@ pub(crate) async fn run(outside: Outside, config: Config, drain: Duration) {
             () = std::future::ready(()), if !driver.turns.is_empty() => Wake::Frames,
             Some(delivery) = deliveries.next(), if !driver.machine.is_behind() => Wake::Delivery(delivery),
             Some(tag) = refused.recv() => Wake::Refused(tag),
+            Some(decoded) = decoding.recv() => Wake::Decoded(decoded),
             Ok(()) = link.changed() => Wake::Link(*link.borrow_and_update()),
             // A clock would be late by up to a millisecond.
             () = yield_now(), if is_due => Wake::Timeout,
@@ -147,6 +153,7 @@ pub(crate) async fn run(outside: Outside, config: Config, drain: Duration) {
             Wake::Frames => driver.take_frames(),
             Wake::Delivery(delivery) => driver.take_deliveries(&delivery, &mut deliveries),
             Wake::Refused(relogin_bus::Tag(tag)) => driver.feed(Input::Refused { tag: Tag(tag) }),
+            Wake::Decoded(decoded) => driver.feed(Input::Decoded(decoded)),
             Wake::Link(Link::Down) => driver.feed(Input::LinkDown),
             // A loss may have been over before this task looked.
             Wake::Link(Link::Up) => driver.resume(),

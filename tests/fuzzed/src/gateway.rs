@@ -7,7 +7,7 @@ use std::{
 };
 
 use relogin_gateway_proto::{
-    Action, Config, ConnectionKey, Gateway, Input, Tag,
+    Action, Config, ConnectionKey, Encoded, Gateway, Input, Tag,
     http::{Encoding, Methods, operation},
 };
 use relogin_res::service::Origin;
@@ -25,6 +25,8 @@ struct Rig {
     requests: BTreeSet<ConnectionKey>,
     listening: BTreeMap<Tag, String>,
     asked: BTreeSet<Tag>,
+    /// Large answers that are being decoded.
+    encoded: Vec<Encoded>,
 }
 
 pub(crate) fn machine(input: &[u8]) {
@@ -38,6 +40,7 @@ pub(crate) fn machine(input: &[u8]) {
         max_direct_subscriptions: 3,
         max_resources: 4,
         max_held_events: 3,
+        max_decoded_at_once: 32,
         ..Config::default()
     };
     let mut rig = Rig {
@@ -48,6 +51,7 @@ pub(crate) fn machine(input: &[u8]) {
         requests: BTreeSet::new(),
         listening: BTreeMap::new(),
         asked: BTreeSet::new(),
+        encoded: Vec::new(),
     };
     while !supply.is_empty() {
         rig.step(&mut supply);
@@ -114,6 +118,11 @@ impl Rig {
                             [usize::from(supply.below(8))]
                     );
                     self.input(Input::Message { tag, subject: &subject, payload: supply.line() });
+                }
+            }
+            14 if supply.below(2) == 1 => {
+                if let Some(encoded) = self.encoded.pop() {
+                    self.input(Input::Decoded(encoded.decode()));
                 }
             }
             14 => self.input(if supply.below(2) == 0 { Input::LinkDown } else { Input::LinkUp }),
@@ -190,6 +199,7 @@ impl Rig {
                     serde_json::from_slice::<&RawValue>(&payload).expect("payloads are JSON");
                     assert!(self.asked.insert(tag), "one tag twice");
                 }
+                Action::Decode(encoded) => self.encoded.push(encoded),
                 Action::Discard(_) | Action::Complain(_) => {}
                 Action::Release { tag } => {
                     self.listening.remove(&tag);

@@ -178,6 +178,7 @@ impl Cache {
             assert!(resource.drop_at.is_none() || resource.subscribers.is_empty(), "{} is wanted", resource.rid);
         }
         self.check_names();
+        self.check_decoding();
         self.check_reloads();
         self.check_fanout();
     }

@@ -28,7 +28,7 @@ pub(super) struct Name {
     pub(super) is_refused: bool,
     /// What the services are being asked because of a query event.
     pub(super) round: Option<Round>,
-    /// What came during it, in this order.
+    /// What came during it, or waits for an answer that is being decoded, in this order.
     pub(super) waiting: VecDeque<Waiting>,
     pub(super) waiting_bytes: usize,
     /// When the subscription ends, if no resource comes before: set while there is none.
@@ -87,6 +87,12 @@ impl Name {
     pub(super) fn is_locked(&self) -> bool {
         self.round.is_some() || !self.waiting.is_empty()
     }
+
+    /// True if the next of what waits need not wait any more.
+    pub(super) fn can_go_on(&self) -> bool {
+        self.round.is_none() && !matches!(self.waiting.front(), None | Some(Waiting::Decoding(..)))
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.resources.is_empty()
     }

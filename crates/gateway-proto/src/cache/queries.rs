@@ -19,6 +19,7 @@ use super::{
     round::{Round, Waiting},
 };
 use crate::{
+    api::Tag,
     bus::{Asker, Bus, Purpose},
     counts::MessageKind,
     ids::ResourceKey,
@@ -83,7 +84,7 @@ impl Cache {
         }
         if round.asked.is_empty() {
             queries.round = None;
-            if !queries.waiting.is_empty() {
+            if queries.can_go_on() {
                 self.unlocked.push_back(name.to_owned());
             }
         }
@@ -139,8 +140,13 @@ impl Cache {
         self.keep_waiting(name, Waiting::Event(event.to_owned(), payload.to_owned()), bus);
     }
 
-    /// Takes in the answer to a get request, after the events that wait.
-    pub(crate) fn on_fetched(&mut self, key: ResourceKey, fetched: Waiting, bus: &mut Bus) -> Vec<Notice> {
+    /// Takes in the answer to a get request, after the events that wait, or where it came if it had
+    /// to be decoded.
+    pub(crate) fn on_fetched(&mut self, tag: Tag, key: ResourceKey, fetched: Waiting, bus: &mut Bus) -> Vec<Notice> {
+        if self.is_decoding(tag) {
+            self.end_decoding(tag, Some(fetched));
+            return Vec::new();
+        }
         let Some(name) = self.name_of(key).map(str::to_owned) else { return Vec::new() };
         if self.names.get(&name).is_some_and(Name::is_locked) {
             self.keep_waiting(&name, fetched, bus);
@@ -149,7 +155,7 @@ impl Cache {
         self.take_in(&name, fetched, bus)
     }
 
-    fn keep_waiting(&mut self, name: &str, waiting: Waiting, bus: &mut Bus) {
+    pub(super) fn keep_waiting(&mut self, name: &str, waiting: Waiting, bus: &mut Bus) {
         let Some(queries) = self.names.get_mut(name) else { return };
         queries.waiting_bytes += waiting.bytes();
         queries.waiting.push_back(waiting);
@@ -161,7 +167,7 @@ impl Cache {
     /// Waits no longer for answers to query requests: the resources are fetched again instead.
     fn abandon_round(&mut self, name: &str, bus: &mut Bus) {
         let Some(queries) = self.names.get_mut(name) else { return };
-        let Some(Round { last, until, asked, .. }) = queries.round.take() else { return };
+        let Some(Round { last, until, asked, .. }) = queries.round.take() else { return self.wait_for_decoding() };
         for key in asked {
             if let Some(tag) = self.resources.get_mut(&key).and_then(|resource| resource.querying.take()) {
                 bus.release(tag);
@@ -196,16 +202,13 @@ impl Cache {
     /// Deals with the next of what had to wait.
     pub(crate) fn next_waiting(&mut self, bus: &mut Bus) -> Vec<Notice> {
         let Some(name) = self.unlocked.pop_front() else { return Vec::new() };
-        let Some(queries) = self.names.get_mut(&name).filter(|queries| queries.round.is_none()) else {
+        let Some(queries) = self.names.get_mut(&name).filter(|queries| queries.can_go_on()) else {
             return Vec::new();
         };
         let Some(waiting) = queries.waiting.pop_front() else { return Vec::new() };
         queries.waiting_bytes -= waiting.bytes();
         let notices = self.take_in(&name, waiting, bus);
-        if let Some(queries) = self.names.get(&name)
-            && queries.round.is_none()
-            && !queries.waiting.is_empty()
-        {
+        if self.names.get(&name).is_some_and(Name::can_go_on) {
             self.unlocked.push_front(name);
         }
         notices
@@ -216,6 +219,8 @@ impl Cache {
             Waiting::Event(event, payload) => self.apply_to_name(name, &event, &payload, bus),
             Waiting::Loaded(key, fetched) => self.on_loaded(key, fetched, bus),
             Waiting::Reloaded(key, fetched) => self.on_reloaded(key, fetched, bus),
+            // It waits until it is decoded.
+            Waiting::Decoding(..) => Vec::new(),
         }
     }
 }
@@ -225,7 +230,7 @@ impl Cache {
     pub(super) fn check_names(&self) {
         for (text, name) in &self.names {
             assert_eq!(name.waiting_bytes, name.waiting.iter().map(Waiting::bytes).sum::<usize>(), "{text}");
-            assert!(name.round.is_some() || name.waiting.is_empty() || self.unlocked.contains(text), "{text} is stuck");
+            assert!(!name.can_go_on() || self.unlocked.contains(text), "{text} is stuck");
             let asked = name.resources_after(None).filter(|key| self.resources[key].querying.is_some());
             let expected = name.round.as_ref().map(|round| round.asked.clone()).unwrap_or_default();
             assert_eq!(expected, asked.collect(), "{text}");

@@ -1,7 +1,10 @@
 //! Fetches resources again that may be out of date, as after a system reset: a limited number at a
 //! time, each as soon as one before it is there.
 
-use std::ops::Bound::{Excluded, Unbounded};
+use std::{
+    mem,
+    ops::Bound::{Excluded, Unbounded},
+};
 
 use relogin_res::code;
 
@@ -27,7 +30,7 @@ impl Cache {
     /// Has a resource fetched again, in its turn.
     pub(super) fn set_stale(&mut self, key: ResourceKey) {
         if let Some(resource) = self.resources.get_mut(&key)
-            && !std::mem::replace(&mut resource.is_stale, true)
+            && !mem::replace(&mut resource.is_stale, true)
         {
             self.stale.push_back(key);
         }
@@ -45,21 +48,27 @@ impl Cache {
         let Some(resource) = self.resources.get_mut(&key) else { return };
         resource.is_stale = false;
         let rid = resource.rid.clone();
+        let given_up = match &resource.state {
+            ResourceState::Loading(tag) => Some(*tag),
+            ResourceState::Loaded(Loaded { reload, .. }) => *reload,
+        };
+        if let Some(tag) = given_up {
+            self.release_get(tag, bus);
+        }
+        let Some(resource) = self.resources.get_mut(&key) else { return };
         match &mut resource.state {
             ResourceState::Loading(tag) => {
                 // Asked for by the same connection as before, if it is still there.
                 let asker =
                     resource.subscribers.first_key_value().map_or(Asker::Cache, |(it, _)| Asker::Connection(it.0));
-                bus.release(*tag);
                 *tag = ask(bus, asker, Purpose::Load(key), rid.name(), rid.query());
                 self.forget_waiting(rid.name(), key);
             }
             ResourceState::Loaded(Loaded { query, reload, .. }) => {
-                match reload.take() {
-                    Some(tag) => bus.release(tag),
-                    None => self.reloading += 1,
-                }
                 *reload = Some(ask(bus, Asker::Cache, Purpose::Reload(key), rid.name(), query.as_deref()));
+                if given_up.is_none() {
+                    self.reloading += 1;
+                }
             }
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::Fetched;
-use crate::ids::ResourceKey;
+use crate::{api::Tag, ids::ResourceKey};
 
 /// What services are being asked because of a query event.
 #[derive(Debug)]
@@ -16,7 +16,7 @@ pub(super) struct Round {
     pub(super) asked: BTreeSet<ResourceKey>,
 }
 
-/// What came for a name while its query requests were under way.
+/// What came for a name while its query requests were under way, or an answer was being decoded.
 #[derive(Debug)]
 pub(crate) enum Waiting {
     /// An event, and its payload.
@@ -25,6 +25,8 @@ pub(crate) enum Waiting {
     Loaded(ResourceKey, Fetched),
     /// The answer to a get request for something that was cached already.
     Reloaded(ResourceKey, Fetched),
+    /// An answer to a get request that is being decoded, and how many bytes it has.
+    Decoding(Tag, usize),
 }
 
 impl Waiting {
@@ -32,6 +34,7 @@ impl Waiting {
         let text = match self {
             Self::Event(name, payload) => name.len() + payload.len(),
             Self::Loaded(_, fetched) | Self::Reloaded(_, fetched) => fetched.as_ref().map_or(0, |(_, bytes)| *bytes),
+            Self::Decoding(_, bytes) => *bytes,
         };
         size_of::<Self>() + text
     }

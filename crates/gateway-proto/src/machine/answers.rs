@@ -2,58 +2,63 @@
 
 use relogin_res::{
     Error,
-    service::{Access, InvalidResponse, Response},
+    service::{Access, Response},
 };
 use serde::Deserialize;
 
 use super::{Answered, Gateway};
 use crate::{
-    api::{ConnectionKey, Tag},
+    api::{Action, ConnectionKey, Tag},
     bus::Purpose,
-    cache::{Fetched, Queried, Waiting},
+    cache::Waiting,
     connection::{Shared, inbox::Arrival, task::Task},
-    counts::{MessageKind, RequestKind, RequestOutcome},
-    ids::ResourceKey,
+    counts::{MessageKind, RequestKind},
+    decoding::{Answer, Decoded, Encoded, outcome_of, problem_of, read_result},
 };
 
 impl Gateway {
     pub(super) fn on_reply(&mut self, tag: Tag, payload: &[u8]) {
+        let Some(kind) = self.shared.bus.kind_of(tag) else { return };
+        let has_content = matches!(kind, RequestKind::Get | RequestKind::Query);
+        if has_content && payload.len() > self.shared.config.max_decoded_at_once {
+            return self.decode_elsewhere(tag, kind, payload);
+        }
         let (response, invalid) = Response::read(payload);
-        let outcome = if response.outcome.is_ok() { RequestOutcome::Result } else { RequestOutcome::Error };
-        let kind = self.shared.bus.kind_of(tag);
-        if let Some(purpose) = self.shared.bus.finish(tag, outcome) {
-            let problem = invalid.map(|invalid| match invalid {
-                InvalidResponse::Unreadable => "no JSON object with a valid result, resource or error",
-                InvalidResponse::NoResult => "neither a result nor a resource nor an error",
-            });
-            if let (Some(kind), Some(problem)) = (kind, problem) {
-                self.complain(kind, &purpose, problem);
+        if let Some(purpose) = self.shared.bus.finish(tag, outcome_of(&response)) {
+            if let Some(invalid) = invalid {
+                self.complain(kind, &purpose, problem_of(invalid));
             }
             self.on_answer(tag, &purpose, Ok((response, payload.len())));
         }
     }
 
+    /// Has a large answer decoded. The request is under way until that is done.
+    fn decode_elsewhere(&mut self, tag: Tag, kind: RequestKind, payload: &[u8]) {
+        let Shared { bus, cache, .. } = &mut self.shared;
+        if cache.is_decoding(tag) {
+            return;
+        }
+        if let Some(Purpose::Load(key) | Purpose::Reload(key)) = bus.purpose_of(tag).cloned() {
+            cache.await_decoding(key, tag, payload.len(), bus);
+        }
+        bus.act(Action::Decode(Encoded::new(tag, kind, payload)));
+    }
+
+    /// Takes in an answer that was decoded elsewhere, unless its request was given up.
+    pub(super) fn on_decoded(&mut self, decoded: Decoded) {
+        let Decoded { tag, kind, outcome, problem, content } = decoded;
+        if let Some(purpose) = self.shared.bus.finish(tag, outcome) {
+            if let Some(problem) = problem {
+                self.complain(kind, &purpose, problem);
+            }
+            self.on_content(tag, &purpose, content);
+        }
+    }
+
     pub(super) fn on_answer(&mut self, tag: Tag, purpose: &Purpose, answer: Answered) {
         match *purpose {
-            Purpose::Load(key) => {
-                let fetched = Waiting::Loaded(key, self.fetched(purpose, answer));
-                self.on_fetched(key, fetched);
-            }
-            Purpose::Reload(key) => {
-                self.catch_up_with(key);
-                self.shared.cache.end_reload(key);
-                let fetched = Waiting::Reloaded(key, self.fetched(purpose, answer));
-                self.on_fetched(key, fetched);
-            }
-            Purpose::Query(key) => {
-                self.catch_up_with(key);
-                let queried = answer.map_or(Queried::Silence, |(response, bytes)| {
-                    Queried::Answer(self.read_result(RequestKind::Query, purpose, response), bytes)
-                });
-                let Shared { cache, bus, .. } = &mut self.shared;
-                let notices = cache.on_queried(key, queried, bus);
-                self.notify(notices);
-            }
+            Purpose::Load(_) | Purpose::Reload(_) => self.on_content_answer(RequestKind::Get, tag, purpose, answer),
+            Purpose::Query(_) => self.on_content_answer(RequestKind::Query, tag, purpose, answer),
             Purpose::Access(key, ref rid) => {
                 let result = self.access_of(key, purpose, answer);
                 self.receive(key, Arrival::Access(tag, rid.clone(), result));
@@ -87,15 +92,40 @@ impl Gateway {
         result
     }
 
-    fn on_fetched(&mut self, key: ResourceKey, fetched: Waiting) {
-        let Shared { cache, bus, .. } = &mut self.shared;
-        let notices = cache.on_fetched(key, fetched, bus);
-        self.notify(notices);
+    fn on_content_answer(&mut self, kind: RequestKind, tag: Tag, purpose: &Purpose, answer: Answered) {
+        let content = match answer {
+            Ok((response, bytes)) => {
+                let (content, problem) = Answer::read(kind, response, bytes);
+                if let Some(problem) = problem {
+                    self.complain(kind, purpose, problem);
+                }
+                content
+            }
+            Err(error) => Answer::failed(kind, error),
+        };
+        self.on_content(tag, purpose, content);
     }
 
-    fn fetched(&mut self, purpose: &Purpose, answer: Answered) -> Fetched {
-        let (response, bytes) = answer?;
-        Ok((self.read_result(RequestKind::Get, purpose, response)?, bytes))
+    fn on_content(&mut self, tag: Tag, purpose: &Purpose, content: Answer) {
+        let notices = match (purpose, content) {
+            (&Purpose::Load(key), Answer::Fetched(fetched)) => {
+                let Shared { cache, bus, .. } = &mut self.shared;
+                cache.on_fetched(tag, key, Waiting::Loaded(key, fetched), bus)
+            }
+            (&Purpose::Reload(key), Answer::Fetched(fetched)) => {
+                self.catch_up_with(key);
+                let Shared { cache, bus, .. } = &mut self.shared;
+                cache.end_reload(key);
+                cache.on_fetched(tag, key, Waiting::Reloaded(key, fetched), bus)
+            }
+            (&Purpose::Query(key), Answer::Queried(queried)) => {
+                self.catch_up_with(key);
+                let Shared { cache, bus, .. } = &mut self.shared;
+                cache.on_queried(key, queried, bus)
+            }
+            _ => return,
+        };
+        self.notify(notices);
     }
 
     /// What an answer says, if it is no error.
@@ -105,14 +135,8 @@ impl Gateway {
         purpose: &Purpose,
         response: Response,
     ) -> Result<T, Error> {
-        let is_success = response.outcome.is_ok();
-        let result = response.into_result();
-        if is_success && result.is_err() {
-            let problem = match kind {
-                RequestKind::Get => "its result is neither a model nor a collection of valid values",
-                RequestKind::Query => "its result is neither events nor a model or a collection",
-                _ => "its result is no object that says whether to get, and what to call",
-            };
+        let (result, problem) = read_result(kind, response);
+        if let Some(problem) = problem {
             self.complain(kind, purpose, problem);
         }
         result

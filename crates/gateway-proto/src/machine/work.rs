@@ -235,7 +235,7 @@ impl Gateway {
     }
 
     fn apply_what_waited(&mut self) -> bool {
-        if self.is_behind() {
+        if self.shared.cache.has_too_much_undelivered() {
             return false;
         }
         if let Some(name) = self.shared.cache.next_unlocked().filter(|_| !self.resets.is_empty()) {

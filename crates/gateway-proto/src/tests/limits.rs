@@ -29,7 +29,7 @@ fn twenty_thousand_calls_at_once_are_all_answered() {
                 Action::Done { .. } => in_flight -= 1,
                 Action::Ask { tag, subject, .. } => asked.push_back((tag, subject)),
                 Action::Release { .. } | Action::Listen { .. } | Action::Discard(_) | Action::Complain(_) => {}
-                Action::Accept { .. } => {}
+                Action::Accept { .. } | Action::Decode(_) => {}
                 Action::Close { .. } | Action::Reject { .. } | Action::Respond { .. } => panic!("closed"),
             }
         }

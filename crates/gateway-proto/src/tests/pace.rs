@@ -51,10 +51,11 @@ impl Bench {
         let before = self.subscriptions();
         self.gateway.handle(input, Duration::ZERO);
         self.most_changes = self.most_changes.max(self.subscriptions().abs_diff(before));
-        let mut actions = 0;
+        let (mut actions, mut encoded) = (0, Vec::new());
         while let Some(action) = self.gateway.poll_action() {
             actions += 1;
             match action {
+                Action::Decode(answer) => encoded.push(answer),
                 Action::Ask { tag, subject, .. } => {
                     self.requests += 1;
                     self.asked.push_back((tag, subject));
@@ -75,6 +76,9 @@ impl Bench {
             }
         }
         self.most_actions = self.most_actions.max(actions);
+        for answer in encoded {
+            self.handle(Input::Decoded(answer.decode()));
+        }
     }
 
     fn subscriptions(&self) -> usize {

@@ -15,7 +15,7 @@ use relogin_res::{
 };
 use serde_json::json;
 
-use crate::{Action, Config, ConnectionKey, Gateway, Input, Tag};
+use crate::{Action, Config, ConnectionKey, Encoded, Gateway, Input, Tag};
 
 const RESOURCES: u64 = 8;
 /// From this one on, they are query resources.
@@ -54,6 +54,8 @@ struct World {
     now: Duration,
     last_connection: u64,
     requests: BTreeMap<Tag, (String, u64)>,
+    /// Answers that are being decoded.
+    encoded: Vec<Encoded>,
     listeners: BTreeMap<Tag, String>,
     clients: BTreeMap<ConnectionKey, Client>,
     /// What the services have; nothing where a resource does not exist.
@@ -116,7 +118,9 @@ impl World {
                 ..Config::default()
             }
         };
-        let mut gateway = Gateway::new(config);
+        // In some runs, all answers are large.
+        let max_decoded_at_once = if seed % 7 < 3 { 0 } else { config.max_decoded_at_once };
+        let mut gateway = Gateway::new(Config { max_decoded_at_once, ..config });
         if seed % 4 == 1 {
             gateway.inline = 0;
         }
@@ -135,6 +139,7 @@ impl World {
             now: Duration::ZERO,
             last_connection: 0,
             requests: BTreeMap::new(),
+            encoded: Vec::new(),
             listeners: BTreeMap::new(),
             clients: BTreeMap::new(),
             resources: BTreeMap::new(),
@@ -197,7 +202,7 @@ impl World {
     fn settle(&mut self) {
         // Requests that ran out of time may have left resources behind as they were.
         self.publish("system.reset", json!({"resources": [">"]}).to_string().as_bytes());
-        while !self.requests.is_empty() || self.gateway.has_work() {
+        while !self.requests.is_empty() || !self.encoded.is_empty() || self.gateway.has_work() {
             self.answer_one();
             self.go_on();
         }
@@ -319,8 +324,13 @@ impl World {
         }
     }
 
-    /// Answers any one of the requests.
+    /// Answers any one of the requests, or decodes any one of the answers.
     fn answer_one(&mut self) {
+        if !self.encoded.is_empty() && self.chance.below(2) == 0 {
+            let pick = self.chance.below(self.encoded.len() as u64);
+            let encoded = self.encoded.swap_remove(usize::try_from(pick).unwrap());
+            return self.handle(Input::Decoded(encoded.decode()));
+        }
         let Some(pick) = u64::try_from(self.requests.len()).ok().filter(|count| *count > 0) else { return };
         let pick = usize::try_from(self.chance.below(pick)).unwrap();
         let (tag, (subject, cid)) = self.requests.iter().nth(pick).map(|(tag, asked)| (*tag, asked.clone())).unwrap();
@@ -361,6 +371,7 @@ impl World {
                     self.clients.get_mut(&connection).unwrap().receive(text, self.seed);
                 }
                 Action::Done { connection } => self.clients.get_mut(&connection).unwrap().done += 1,
+                Action::Decode(encoded) => self.encoded.push(encoded),
                 Action::Accept { .. } | Action::Discard(_) | Action::Complain(_) => {}
                 Action::Close { .. } | Action::Reject { .. } | Action::Respond { .. } => panic!("closed"),
                 Action::Listen { tag, pattern } => {

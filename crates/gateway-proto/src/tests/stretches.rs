@@ -110,7 +110,7 @@ impl Bench {
         self.most_made = self.most_made.max(unfinished_now.saturating_sub(unfinished));
         let changed = self.sizes().into_iter().zip(before).map(|(after, before)| after.abs_diff(before));
         let changed = changed.max().unwrap_or(0).max(self.audience().saturating_sub(audience));
-        let (mut actions, mut written, mut discarded) = (0, unfinished_now, 0);
+        let (mut actions, mut written, mut discarded, mut encoded) = (0, unfinished_now, 0, Vec::new());
         while let Some(action) = self.gateway.poll_action() {
             actions += 1;
             match action {
@@ -131,6 +131,7 @@ impl Bench {
                     written += frame.len();
                     self.texts.entry(connection).or_default().push(String::from_utf8(frame.into()).unwrap());
                 }
+                Action::Decode(answer) => encoded.push(answer),
                 Action::Discard(_) => discarded += 1,
                 Action::Close { reason, .. } => self.closed.push(reason),
                 _ => {}
@@ -142,6 +143,9 @@ impl Bench {
             self.most_freed = self.most_freed.max(ids.saturating_sub(ids_left));
         }
         self.most_changes = self.most_changes.max(changed);
+        for answer in encoded {
+            self.handle(Input::Decoded(answer.decode()));
+        }
     }
 
     fn open(&mut self, number: usize) -> ConnectionKey {

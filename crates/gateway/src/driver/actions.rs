@@ -75,6 +75,11 @@ impl Driver {
                     self.requests.ask(relogin_bus::Tag(tag.0), asker, subject, payload);
                 }
                 Action::Complain(malformed) => trace::complain(&malformed),
+                Action::Decode(encoded) => {
+                    let decoded = self.decoded.clone();
+                    // Nobody waits for it any more if the driver has ended.
+                    spawn_blocking(move || decoded.send(encoded.decode()).ok());
+                }
                 Action::Discard(large) => discarded.push(large),
                 Action::Release { tag } => self.requests.release(relogin_bus::Tag(tag.0)),
             }

@@ -445,6 +445,7 @@ impl World {
                 Action::Done { .. }
                 | Action::Listen { .. }
                 | Action::Release { .. }
+                | Action::Decode(_)
                 | Action::Discard(_)
                 | Action::Complain(_) => {}
             }

@@ -1,0 +1,114 @@
+//! Decodes answers to get and query requests. A large one takes milliseconds, so the machine hands
+//! it out ([`Action::Decode`](crate::Action::Decode)), and goes on with other things. Must not
+//! depend on what becomes of the content.
+
+use std::fmt;
+
+use relogin_res::{
+    Error,
+    service::{InvalidResponse, Response},
+};
+use serde::Deserialize;
+
+use crate::{
+    api::Tag,
+    cache::{Fetched, Queried},
+    counts::{RequestKind, RequestOutcome},
+};
+
+/// A large answer that is to be decoded, where that holds nobody up.
+pub struct Encoded {
+    pub(crate) tag: Tag,
+    kind: RequestKind,
+    payload: Box<[u8]>,
+}
+
+/// What a large answer says: to be handed in by [`Input::Decoded`](crate::Input::Decoded).
+pub struct Decoded {
+    pub(crate) tag: Tag,
+    pub(crate) kind: RequestKind,
+    pub(crate) outcome: RequestOutcome,
+    /// Why it makes no sense, if so.
+    pub(crate) problem: Option<&'static str>,
+    pub(crate) content: Answer,
+}
+
+/// What a get or query request came to.
+pub(crate) enum Answer {
+    Fetched(Fetched),
+    Queried(Queried),
+}
+
+impl Encoded {
+    pub(crate) fn new(tag: Tag, kind: RequestKind, payload: &[u8]) -> Self {
+        Self { tag, kind, payload: payload.into() }
+    }
+
+    /// Reads it. Takes about 10 ms for each megabyte.
+    #[must_use]
+    pub fn decode(self) -> Decoded {
+        let Self { tag, kind, payload } = self;
+        let (response, invalid) = Response::read(&payload);
+        let outcome = outcome_of(&response);
+        let (content, problem) = Answer::read(kind, response, payload.len());
+        Decoded { tag, kind, outcome, problem: invalid.map(problem_of).or(problem), content }
+    }
+}
+
+impl Answer {
+    /// What a response of so many bytes says, and why it makes no sense, if so.
+    pub(crate) fn read(kind: RequestKind, response: Response, bytes: usize) -> (Self, Option<&'static str>) {
+        if kind == RequestKind::Query {
+            let (result, problem) = read_result(kind, response);
+            (Self::Queried(Queried::Answer(result, bytes)), problem)
+        } else {
+            let (result, problem) = read_result(kind, response);
+            (Self::Fetched(result.map(|resource| (resource, bytes))), problem)
+        }
+    }
+
+    /// That a request failed without an answer.
+    pub(crate) fn failed(kind: RequestKind, error: Error) -> Self {
+        if kind == RequestKind::Query { Self::Queried(Queried::Silence) } else { Self::Fetched(Err(error)) }
+    }
+}
+
+/// What a response says, if it is no error, and why that makes no sense, if so.
+pub(crate) fn read_result<T: for<'a> Deserialize<'a>>(
+    kind: RequestKind,
+    response: Response,
+) -> (Result<T, Error>, Option<&'static str>) {
+    let is_success = response.outcome.is_ok();
+    let result = response.into_result();
+    let problem = (is_success && result.is_err()).then_some(match kind {
+        RequestKind::Get => "its result is neither a model nor a collection of valid values",
+        RequestKind::Query => "its result is neither events nor a model or a collection",
+        _ => "its result is no object that says whether to get, and what to call",
+    });
+    (result, problem)
+}
+
+/// How a request with this response is counted.
+pub(crate) fn outcome_of(response: &Response) -> RequestOutcome {
+    if response.outcome.is_ok() { RequestOutcome::Result } else { RequestOutcome::Error }
+}
+
+/// Why a payload is no response, in words.
+pub(crate) fn problem_of(invalid: InvalidResponse) -> &'static str {
+    match invalid {
+        InvalidResponse::Unreadable => "no JSON object with a valid result, resource or error",
+        InvalidResponse::NoResult => "neither a result nor a resource nor an error",
+    }
+}
+
+impl fmt::Debug for Encoded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Encoded").field("tag", &self.tag.0).field("bytes", &self.payload.len()).finish()
+    }
+}
+
+impl fmt::Debug for Decoded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Decoded").field("tag", &self.tag.0).finish_non_exhaustive()
+    }
+}
