@@ -11,7 +11,7 @@ use std::{
 };
 
 use async_nats::{
-    Client, Message,
+    Client, Message, ServerAddr,
     jetstream::{self, kv},
 };
 use bytes::Bytes;
@@ -55,8 +55,10 @@ const BLOCKS: usize = 1024;
 /// As long as what a device signs.
 const MESSAGE: [u8; 120] = [7; 120];
 
-pub(crate) async fn respond(part: &str, url: &str) {
-    let client = async_nats::connect(url).await.unwrap();
+/// Answers requests at the NATS servers with these addresses, divided by commas.
+pub(crate) async fn respond(part: &str, urls: &str) {
+    let addresses: Vec<ServerAddr> = urls.split(',').map(|url| url.parse().unwrap()).collect();
+    let client = async_nats::connect(addresses).await.unwrap();
     let mut requests = client.subscribe("auth.session.>").await.unwrap();
     client.flush().await.unwrap();
     let deal = match part {
