@@ -7,6 +7,7 @@ pub mod copying;
 pub mod gateway;
 mod listeners;
 mod open;
+mod patience;
 mod running;
 pub mod secrets;
 mod several;
@@ -28,6 +29,7 @@ use self::{
     config::{Config, GatewayKind, UsersSource},
     listeners::Listeners,
     open::{check_permissions, connect, make_folder, read_secret},
+    patience::Patience,
     tasks::{Tasks, Watch},
     user_source::UserSource,
 };
@@ -73,18 +75,17 @@ impl App {
         let listeners = Listeners::open(&config.listening()).await?;
         let (address, tls) = (listeners.address, listeners.tls.clone());
         let gateway_options = config.gateway();
-        let (bus, nats) = connect(config.bus.clone()).await?;
+        let is_shared = config.store.shared_identity().is_some();
+        let patience = if is_shared { Patience::of_an_instance() } else { Patience::none() };
+        let (bus, nats) = patience.insist(None, || connect(config.bus.clone())).await?;
         let watch = Watch::default();
         let stopping = watch.stopping.clone().drop_guard();
         let [doors, services, background, trails] = std::array::from_fn(|_| Tasks::new(&watch));
         let (peers, mut claim) = (Peers::default(), None);
         // Instances that share a store compare secrets before one of them answers anything.
-        let secret = match config.store.shared_identity().is_some() {
-            true => Some(read_secret(&config.secret, nats.as_deref()).await?),
-            false => None,
-        };
+        let read = || read_secret(&config.secret, nats.as_deref());
+        let secret = if is_shared { Some(patience.insist(nats.as_deref(), read).await?) } else { None };
         let shared = secret.as_ref().and_then(|(secret, _)| several::shared(&config, &secret.keyring));
-        let is_shared = shared.is_some();
         if let Some(nats) = &nats {
             let uses = Uses {
                 name: config.name.clone(),
@@ -119,10 +120,10 @@ impl App {
         }
         let (secret, secret_place) = match secret {
             Some(secret) => secret,
-            None => read_secret(&config.secret, nats.as_deref()).await?,
+            None => read().await?,
         };
         let secret::FromFile { keyring, is_new: is_new_secret } = secret;
-        let store = config.store.open(&config.data, nats.as_deref()).await?;
+        let store = patience.insist(nats.as_deref(), || config.store.open(&config.data, nats.as_deref())).await?;
         user_source.share(&config.store, nats.as_deref(), claim.as_ref(), &peers).await?;
         if is_new_secret && store.next_deadline().await?.is_some() {
             warn!(

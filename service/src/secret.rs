@@ -22,6 +22,7 @@ use base64::{
 use rand::{TryRng, rngs::SysRng};
 use relogin_host::disk;
 use relogin_session::Keyring;
+use relogin_store::jetstream::{OpenError, may_pass};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
@@ -142,6 +143,9 @@ pub enum SecretError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// JetStream cannot be used.
+    #[error(transparent)]
+    JetStream(#[from] OpenError),
     /// The passphrase is another one.
     #[error(
         "the passphrase does not open the secrets in the bucket {bucket:?}; give the one that they were stored with"
@@ -171,6 +175,16 @@ pub enum SecretError {
 impl SecretError {
     /// The shortest accepted secret, in bytes.
     pub const MIN_LEN: usize = 32;
+
+    /// True if it may be otherwise in a moment, as while the servers of the bucket start.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Bucket { source, .. } => may_pass(source.as_ref()),
+            Self::JetStream(error) => error.may_pass(),
+            _ => false,
+        }
+    }
 
     fn bucket(bucket: &str, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self::Bucket { bucket: bucket.to_owned(), source: source.into() }

@@ -32,7 +32,6 @@ mod barrier;
 mod bucket;
 mod follower;
 mod open_error;
-mod opening;
 mod progress;
 mod replica;
 mod watch;
@@ -54,8 +53,8 @@ use self::{
     replica::{Change, Encoded, Replica, WriteId},
 };
 pub use self::{
-    bucket::{BucketConfig, Replicas},
-    open_error::OpenError,
+    bucket::{BucketConfig, Replicas, context, replicas},
+    open_error::{OpenError, may_pass},
 };
 use crate::{Revision, SessionStore, StoreError, Stored, index::is_earlier};
 
@@ -79,7 +78,8 @@ impl JetStreamStore {
     /// Opens the bucket, which is made if it is not there, and reads all of it.
     ///
     /// # Errors
-    /// [`OpenError`] if the bucket cannot be used, or not be read.
+    /// [`OpenError`] if the bucket cannot be used, or not be read. It may be tried again if that
+    /// [may pass](OpenError::may_pass): a bucket that was just made has no leader for a moment.
     pub async fn open(client: Client, config: &BucketConfig) -> Result<Self, OpenError> {
         let bucket = Bucket::open(&client, config).await?;
         Self::follow(client, bucket).await
@@ -103,7 +103,7 @@ impl JetStreamStore {
             progress: Progress::new(&client),
             client,
         });
-        let watch = opening::catch_up(&shared).await?;
+        let watch = follower::catch_up(&shared).await?;
         let follower = tokio::spawn(follower::follow(Arc::clone(&shared), watch));
         Ok(Self { shared, follower })
     }

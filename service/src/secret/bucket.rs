@@ -17,7 +17,7 @@ use std::{
 use async_nats::{
     Client,
     jetstream::{
-        self, Context, ErrorCode,
+        Context, ErrorCode,
         context::{CreateKeyValueErrorKind, GetStreamErrorKind, PublishErrorKind},
         kv::{self, CreateErrorKind, Store},
         message::PublishMessage,
@@ -25,10 +25,8 @@ use async_nats::{
     },
 };
 use relogin_session::Keyring;
-use tokio::{
-    task::spawn_blocking,
-    time::{Instant, sleep},
-};
+use relogin_store::jetstream::context;
+use tokio::task::spawn_blocking;
 use zeroize::Zeroizing;
 
 use super::{FromFile, SecretError, fresh_line, parse, read_private, sealed};
@@ -60,13 +58,8 @@ impl std::fmt::Debug for Entry {
 
 const KEY: &str = "secrets";
 
-/// How long NATS has for its answers.
-const ANSWER_DEADLINE: Duration = Duration::from_secs(15);
-
-/// For how long the bucket may be without a leader at the start, and how long to wait before it is
-/// tried again.
-const LEADER_DEADLINE: Duration = Duration::from_secs(10);
-const LEADER_PAUSE: Duration = Duration::from_millis(200);
+/// How long NATS has for its answers. An election of a new leader takes less.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
 
 /// Former versions that are kept.
 const HISTORY: i64 = 8;
@@ -96,8 +89,7 @@ impl SecretBucket {
             num_replicas: replicas.unwrap_or_default(),
             ..kv::Config::default()
         };
-        let mut context = jetstream::new(client);
-        context.set_timeout(ANSWER_DEADLINE);
+        let context = context(&client, ANSWER_DEADLINE).await?;
         let made = match replicas {
             Some(_) => Some(context.create_key_value(config).await),
             None => None,
@@ -107,8 +99,9 @@ impl SecretBucket {
             Some(Err(error)) if error.kind() != CreateKeyValueErrorKind::BucketCreate => {
                 return Err(SecretError::bucket(name, error));
             }
-            // It is there, and may have been made in another way.
-            Some(Err(_)) | None => {
+            // It may be there, made in another way.
+            Some(Err(error)) => context.get_key_value(name).await.map_err(|_| SecretError::bucket(name, error))?,
+            None => {
                 let stream = context.get_stream(format!("KV_{name}")).await;
                 stream.map_err(|error| match error.kind() {
                     GetStreamErrorKind::JetStream(error) if error.error_code() == ErrorCode::STREAM_NOT_FOUND => {
@@ -126,22 +119,12 @@ impl SecretBucket {
         Ok(Self { context, store, file, passphrase, read: AtomicU64::new(0) })
     }
 
-    /// The secrets; made now if there are none. A bucket that another instance has just made may
-    /// have no leader yet.
+    /// The secrets; made now if there are none.
     ///
     /// # Errors
-    /// [`SecretError`] if they can be neither read nor made.
+    /// [`SecretError`] if they can be neither read nor made. A bucket that another instance has
+    /// just made has no leader for a moment: then that [may pass](SecretError::may_pass).
     pub async fn load(&self) -> Result<FromFile, SecretError> {
-        let began = Instant::now();
-        loop {
-            match self.load_now().await {
-                Err(SecretError::Bucket { .. }) if began.elapsed() < LEADER_DEADLINE => sleep(LEADER_PAUSE).await,
-                loaded => return loaded,
-            }
-        }
-    }
-
-    async fn load_now(&self) -> Result<FromFile, SecretError> {
         let mut is_new = false;
         loop {
             let Entry { text, revision } = self.read().await?;

@@ -67,13 +67,6 @@ async fn a_frozen_nats_server_does_not_end_the_service() {
     service.stop().await;
 }
 
-#[tokio::test]
-async fn a_server_without_jetstream_is_refused_in_one_line() {
-    let (nats, folder) = (NatsServer::start(&[]), Folder::new());
-    let ran = folder.run(&format!("serve {}", options(&nats, &folder)), "");
-    assert!(ran.refused().contains("cannot use the JetStream bucket \"relogin-session\""), "{}", ran.refused());
-}
-
 /// A mistyped name is no empty store.
 #[tokio::test]
 async fn a_source_that_is_not_there_is_not_made_and_not_copied() {

@@ -27,3 +27,4 @@ mod several;
 mod start;
 mod tls;
 mod user;
+mod waiting;

@@ -184,6 +184,15 @@ impl Folder {
     }
 
     async fn run_server(&self, wrapper: &[&str], args: &str, env: &[(&str, &str)], input: Stdio) -> Service {
+        self.launch_under(wrapper, args, env, input).ready().await
+    }
+
+    /// Starts `relogin serve` with these options, and does not wait until it is ready.
+    pub(crate) fn launch(&self, options: &str) -> Starting {
+        self.launch_under(&[], &format!("serve {options}"), &[], Stdio::null())
+    }
+
+    fn launch_under(&self, wrapper: &[&str], args: &str, env: &[(&str, &str)], input: Stdio) -> Starting {
         let process = Process::start_under(
             &wrapper.iter().map(|&word| word.to_owned()).collect::<Vec<_>>(),
             Path::new(env!("CARGO_BIN_EXE_relogin")),
@@ -193,7 +202,31 @@ impl Folder {
                 command.current_dir(self.0.path()).env_clear().envs(env.iter().copied()).stdin(input);
             },
         );
-        let process = process.unwrap();
+        Starting(process.unwrap())
+    }
+}
+
+/// A `relogin serve` or `relogin gateway` that may not be ready yet, ended when dropped.
+pub(crate) struct Starting(Process);
+
+impl Starting {
+    /// Waits until it has logged a line with `text` in it.
+    pub(crate) async fn says(&self, text: &str) {
+        self.0.line(text, |line| line.contains(text).then_some(())).await.unwrap();
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(self.0.pid().unwrap(), signal).unwrap();
+    }
+
+    /// Waits for its end, and returns the exit code.
+    pub(crate) async fn ended(self) -> Option<i32> {
+        self.0.ended().await.unwrap().code()
+    }
+
+    /// Waits until it is ready.
+    pub(crate) async fn ready(self) -> Service {
+        let Self(process) = self;
         let ready = process.line("that it is ready", |line| line.strip_prefix("relogin: ready on ").map(str::to_owned));
         let ready = ready.await.unwrap();
         let address = ready.split_once("://").map_or("", |(_, address)| address).to_owned();

@@ -1,6 +1,6 @@
 //! Connects to NATS: addresses, credentials, and the errors of both. Must not know messages.
 
-use std::{fmt, io, path::PathBuf, time::Duration};
+use std::{error::Error as _, fmt, io, path::PathBuf, time::Duration};
 
 use async_nats::{ConnectErrorKind, ConnectOptions, ServerAddr};
 use percent_encoding::percent_decode_str;
@@ -115,6 +115,20 @@ pub enum ConnectError {
         #[source]
         source: Option<async_nats::Error>,
     },
+}
+
+impl ConnectError {
+    /// True if there was no server, or none yet. False if waiting for it changes nothing: it was
+    /// there, and something else is wrong.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        let Self::Unreachable { source, .. } = self else { return false };
+        // A server whose certificate nobody vouches for.
+        let io = source.source().and_then(|source| source.downcast_ref::<io::Error>());
+        let is_invalid = io.is_some_and(|error| error.kind() == io::ErrorKind::InvalidData);
+        let kind = source.kind();
+        !is_invalid && matches!(kind, ConnectErrorKind::Io | ConnectErrorKind::Dns | ConnectErrorKind::TimedOut)
+    }
 }
 
 fn list(permissions: &[Permission]) -> String {

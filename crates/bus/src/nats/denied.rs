@@ -9,7 +9,10 @@ use std::{
 
 use async_nats::{Event, ServerError};
 use futures_util::StreamExt;
-use tokio::{sync::mpsc, time::timeout};
+use tokio::{
+    sync::{mpsc, watch},
+    time::timeout,
+};
 use tracing::{error, warn};
 
 use super::connect::{self, ConnectError, NatsConfig};
@@ -17,7 +20,11 @@ use crate::permissions::{Act, Need, Needed, Permission};
 
 /// The permissions that are needed, and those that were refused.
 #[derive(Debug, Default)]
-pub(super) struct Denials(Mutex<State>);
+pub(super) struct Denials {
+    state: Mutex<State>,
+    /// The last subject of JetStream that was refused.
+    of_jetstream: watch::Sender<Option<Permission>>,
+}
 
 #[derive(Debug, Default)]
 struct State {
@@ -34,6 +41,9 @@ struct Others {
     last_reported: Option<Instant>,
     unreported: u64,
 }
+
+/// The subjects by which JetStream is asked and written to.
+const JETSTREAM: [&str; 2] = ["$JS.API.", "$KV."];
 
 /// How often refusals of what is not needed are logged.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -75,6 +85,14 @@ impl Denials {
     /// before.
     pub(super) fn note(&self, event: &Event) -> bool {
         let Some((act, subject)) = refusal(event) else { return false };
+        if JETSTREAM.iter().any(|prefix| subject.starts_with(prefix)) {
+            // Who waits for it reports it, and may have stopped waiting once it is sent.
+            let is_wanted = self.of_jetstream.receiver_count() > 0;
+            self.of_jetstream.send_replace(Some(Permission { act, pattern: subject.to_owned() }));
+            if is_wanted {
+                return false;
+            }
+        }
         let mut state = self.state();
         // Before that, the caller reports it.
         let Some(needed) = state.needed.as_ref() else { return false };
@@ -92,9 +110,19 @@ impl Denials {
         !new.is_empty()
     }
 
+    /// Waits until a subject of JetStream is refused.
+    pub(super) async fn of_jetstream(&self) -> Permission {
+        let mut refused = self.of_jetstream.subscribe();
+        let found = refused.wait_for(Option::is_some).await.ok().and_then(|refused| refused.clone());
+        match found {
+            Some(refused) => refused,
+            None => std::future::pending().await,
+        }
+    }
+
     /// Nothing under the lock panics halfway, so the state behind a poisoned lock is intact.
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

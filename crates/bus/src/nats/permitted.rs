@@ -47,6 +47,13 @@ impl NatsBus {
         if denied.is_empty() { Ok(()) } else { Err(ConnectError::Denied { servers: self.servers.clone(), denied }) }
     }
 
+    /// Waits until the server does not permit this user a subject of JetStream. Such a request is
+    /// not answered, so whoever made it would wait in vain.
+    pub async fn jetstream_refused(&self) -> ConnectError {
+        let denied = vec![self.shared.denials.of_jetstream().await];
+        ConnectError::Denied { servers: self.servers.clone(), denied }
+    }
+
     /// Once something that is needed is refused, tries repeatedly whether it is permitted again,
     /// until it is told to stop.
     pub async fn follow_permissions(&self, stop: CancellationToken) {

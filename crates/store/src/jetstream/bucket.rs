@@ -8,7 +8,7 @@ use async_nats::{
     connection::State,
     jetstream::{
         self, Context, ErrorCode,
-        context::{CreateKeyValueErrorKind, GetStreamErrorKind, PublishError, PublishErrorKind},
+        context::{AccountErrorKind, CreateKeyValueErrorKind, GetStreamErrorKind, PublishError, PublishErrorKind},
         kv::{self, Store},
         message::PublishMessage,
         stream::{ConsumerErrorKind, LastRawMessageErrorKind, StorageType},
@@ -94,14 +94,46 @@ const PREFIX: &str = "s.";
 /// The key that read barriers write to.
 const BARRIER: &str = "barrier";
 
-/// JetStream of the servers, which must be new enough.
-fn context(client: &Client) -> Result<Context, OpenError> {
+/// JetStream of the servers, which must be new enough and have it. A request is given up after
+/// `deadline`.
+///
+/// # Errors
+/// [`OpenError`] if they do not, or not yet.
+pub async fn context(client: &Client, deadline: Duration) -> Result<Context, OpenError> {
+    let server = client.server_info();
     if !client.is_server_compatible(2, 12, 0) {
-        return Err(OpenError::ServerTooOld(client.server_info().version));
+        return Err(OpenError::ServerTooOld(server.version));
     }
     let mut context = jetstream::new(client.clone());
-    context.set_timeout(ANSWER_DEADLINE);
-    Ok(context)
+    context.set_timeout(deadline);
+    match context.query_account().await {
+        Ok(_) => Ok(context),
+        Err(error) => match error.kind() {
+            // In a cluster the servers that have it may not have started yet.
+            AccountErrorKind::JetStreamUnavailable if server.cluster.is_none() => {
+                Err(OpenError::NoJetStream(server.server_name))
+            }
+            AccountErrorKind::JetStream(answer)
+                if answer.error_code() == ErrorCode::JETSTREAM_NOT_ENABLED_FOR_ACCOUNT =>
+            {
+                Err(OpenError::NoJetStream(server.server_name))
+            }
+            _ => Err(OpenError::Unanswered { source: error }),
+        },
+    }
+}
+
+/// On how many servers the bucket is kept; none if it is not there.
+///
+/// # Errors
+/// [`OpenError`] if JetStream does not say.
+pub async fn replicas(client: Client, name: &str) -> Result<Option<usize>, OpenError> {
+    let context = context(&client, ANSWER_DEADLINE).await?;
+    match context.get_stream(format!("KV_{name}")).await {
+        Ok(stream) => Ok(Some(stream.cached_info().config.num_replicas)),
+        Err(error) if is_missing(&error.kind()) => Ok(None),
+        Err(error) => Err(unusable(name, error)),
+    }
 }
 
 fn unusable(bucket: &str, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> OpenError {
@@ -111,7 +143,7 @@ fn unusable(bucket: &str, source: impl Into<Box<dyn std::error::Error + Send + S
 impl Bucket {
     /// Opens the bucket. If it is not there, it is made.
     pub(super) async fn open(client: &Client, config: &BucketConfig) -> Result<Self, OpenError> {
-        let context = context(client)?;
+        let context = context(client, ANSWER_DEADLINE).await?;
         let wanted = kv::Config {
             bucket: config.name.clone(),
             description: "sessions of relogin".to_owned(),
@@ -134,7 +166,7 @@ impl Bucket {
 
     /// Opens the bucket, which must be there, with as many replicas as it has.
     pub(super) async fn open_existing(client: &Client, name: &str) -> Result<Self, OpenError> {
-        let context = context(client)?;
+        let context = context(client, ANSWER_DEADLINE).await?;
         match context.get_stream(format!("KV_{name}")).await {
             Ok(_) => {}
             Err(error) if is_missing(&error.kind()) => return Err(OpenError::Missing(name.to_owned())),

@@ -83,7 +83,11 @@ async fn of_two_writes_at_once_to_three_servers_one_is_a_conflict() {
     let cluster = Cluster::start().await;
     let open = async || {
         let client = async_nats::connect(cluster.addresses()).await.unwrap();
-        JetStreamStore::open(client, &config(Replicas::Three)).await.unwrap()
+        until(async || match JetStreamStore::open(client.clone(), &config(Replicas::Three)).await {
+            Err(error) if error.may_pass() => None, // Its leader is not elected yet.
+            opened => Some(opened.unwrap()),
+        })
+        .await
     };
     let (one, other) = (open().await, open().await);
     let mut revision = one.create(record(1, &["a"])).await.unwrap();
@@ -312,7 +316,14 @@ async fn without_jetstream_it_does_not_open() {
     let server = NatsServer::start(&[]);
     let client = async_nats::connect(server.url()).await.unwrap();
     let error = JetStreamStore::open(client, &config(Replicas::One)).await.unwrap_err();
-    assert!(matches!(error, OpenError::Bucket { .. }), "{error:?}");
+    assert!(matches!(error, OpenError::NoJetStream(_)) && !error.may_pass(), "{error:?}");
+}
+
+#[tokio::test]
+async fn more_servers_than_there_are_do_not_come_by_waiting() {
+    let bed = Bed::new();
+    let error = JetStreamStore::open(bed.client().await, &config(Replicas::Three)).await.unwrap_err();
+    assert!(matches!(error, OpenError::Bucket { .. }) && !error.may_pass(), "{error:?}");
 }
 
 /// A server that says that it is of an older version.

@@ -1,0 +1,118 @@
+//! What an instance with sessions in JetStream waits for when it starts, and what it does not.
+
+use std::{fs, net::TcpListener, os::unix::fs::PermissionsExt};
+
+use relogin_test_support::{nats_cluster::Cluster, nats_server::NatsServer};
+use rustix::process::Signal;
+
+use crate::program::Folder;
+
+const WAITING: &str = "waiting for it for up to";
+
+/// A secret, or a passphrase for those in NATS.
+const SECRETS: [&str; 2] = ["--secret-file secret", "--secret-passphrase passphrase"];
+
+fn folder() -> Folder {
+    let folder = Folder::new();
+    fs::write(folder.path("passphrase"), "correct horse battery\n").unwrap();
+    fs::set_permissions(folder.path("passphrase"), fs::Permissions::from_mode(0o600)).unwrap();
+    folder
+}
+
+/// An address where nobody listens.
+fn nowhere() -> String {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
+}
+
+fn options(nats: &str, secret: &str) -> String {
+    format!("--demo --listen 127.0.0.1:0 --store jetstream --nats {nats} {secret}")
+}
+
+#[tokio::test]
+async fn an_instance_that_starts_before_nats_waits_for_it() {
+    for secret in SECRETS {
+        let (folder, address) = (folder(), nowhere());
+        let starting = folder.launch(&options(&format!("nats://{address}"), secret));
+        starting.says(WAITING).await;
+        starting.says(&format!("no NATS server answers at nats://{address}")).await;
+        let (_, port) = address.rsplit_once(':').unwrap();
+        let kept = folder.path("nats");
+        let _nats = NatsServer::with_jetstream(&kept, port);
+        let service = starting.ready().await;
+        assert_eq!(service.get("/healthz").await, 200);
+        assert_eq!(service.said().matches(WAITING).count(), 1, "{}", service.said());
+        service.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_signal_ends_the_wait() {
+    let folder = folder();
+    let starting = folder.launch(&options(&format!("nats://{}", nowhere()), SECRETS[0]));
+    starting.says(WAITING).await;
+    starting.signal(Signal::TERM);
+    assert_eq!(starting.ended().await, Some(0));
+}
+
+/// One of three servers is there, which can decide nothing. Then another one comes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_instance_that_starts_before_jetstream_waits_for_it() {
+    let mut cluster = Cluster::start().await;
+    for secret in SECRETS {
+        cluster.kill(1);
+        cluster.kill(2);
+        let folder = folder();
+        let starting = folder.launch(&format!("{} --replicas 3", options(&cluster.url(), secret)));
+        starting.says(WAITING).await;
+        cluster.restart(1);
+        cluster.restart(2);
+        let service = starting.ready().await;
+        assert_eq!(service.get("/healthz").await, 200);
+        service.stop().await;
+    }
+}
+
+/// In one line, which is not that it waits.
+#[test]
+fn what_does_not_come_by_waiting_is_refused_at_once() {
+    for secret in SECRETS {
+        let folder = folder();
+        let refused = |options: &str| folder.run(&format!("serve {options}"), "").refused();
+        let plain = NatsServer::start(&[]);
+        let line = refused(&options(&plain.url(), secret));
+        assert!(line.contains("there is no JetStream for this user at the NATS server"), "{line}");
+        let closed = NatsServer::start(&["--user", "jane", "--pass", "jane"]);
+        // The client of NATS has a line of its own for that.
+        let line = refused(&format!("{} --log info,async_nats=off", options(&closed.url(), secret)));
+        assert!(line.contains("rejects the login"), "{line}");
+        let kept = folder.path("nats");
+        let nats = NatsServer::with_jetstream(&kept, "-1");
+        let line = refused(&format!("{} --replicas 3", options(&nats.url(), secret)));
+        assert!(line.contains("replicas > 1 not supported in non-clustered mode"), "{line}");
+    }
+}
+
+/// A server does not answer what it does not permit.
+#[test]
+fn what_nats_does_not_permit_of_jetstream_is_refused_at_once() {
+    for (denied, secret) in [
+        ("$JS.API.>", SECRETS[0]),
+        ("$JS.API.>", SECRETS[1]),
+        ("$KV.relogin-session.>", SECRETS[0]),
+        ("$KV.relogin-session-secrets.>", SECRETS[1]),
+        ("$KV.relogin-session.>", SECRETS[1]),
+    ] {
+        let folder = folder();
+        let config = format!(
+            "jetstream {{ store_dir: {:?} }}\nauthorization {{ users = [\n{{ user: jane, password: jane, permissions: \
+             {{ publish: {{ deny: {denied:?} }}, subscribe: \">\" }} }} ] }}",
+            folder.path("nats")
+        );
+        fs::write(folder.path("nats.conf"), config).unwrap();
+        let nats = NatsServer::start(&["--config", folder.path("nats.conf").to_str().unwrap()]);
+        let url = format!("nats://jane:jane@{}", nats.address);
+        let line = folder.run(&format!("serve {}", options(&url, secret)), "").refused();
+        let subject = denied.trim_end_matches('>');
+        assert!(line.contains(&format!("does not permit this user to publish to \"{subject}")), "{denied}: {line}");
+    }
+}
