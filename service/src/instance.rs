@@ -30,8 +30,12 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-pub use self::{fingerprints::fingerprints, peers::Peers, shared::Shared};
 use self::{introduction::Instance, shared::Contradiction};
+pub use self::{
+    fingerprints::fingerprints,
+    peers::Peers,
+    shared::{Differences, Shared},
+};
 
 /// Why this instance may not start.
 #[derive(Debug, Error)]
@@ -46,17 +50,12 @@ pub enum ClaimError {
         name: String,
     },
     /// Another one with the same sessions has other options.
-    #[error(
-        "another relogin named {name:?} runs with another {option}{}; start all of them with the same",
-        .values.as_ref().map(|(ours, theirs)| format!(": {theirs}, not {ours}")).unwrap_or_default()
-    )]
+    #[error("another relogin named {name:?} runs with {differences}; start all of them with the same")]
     Differs {
         /// The name of both.
         name: String,
-        /// The option.
-        option: String,
-        /// Ours and theirs.
-        values: Option<(String, String)>,
+        /// In what they differ.
+        differences: Differences,
     },
     /// The bus failed.
     #[error("cannot look for other instances")]
@@ -227,7 +226,7 @@ impl Claim {
         let name = self.name.clone();
         match contradiction {
             Contradiction::Apart => ClaimError::Taken { name },
-            Contradiction::Option(option, values) => ClaimError::Differs { name, option, values },
+            Contradiction::Options(differences) => ClaimError::Differs { name, differences },
         }
     }
 
@@ -490,14 +489,17 @@ mod tests {
         let started = futures_util::future::join_all(starting).await;
         let started: Vec<_> = started.into_iter().map(Result::unwrap).collect();
         for (other, option) in [
-            (shared("bucket", "20m", &["new"]), Some("--refresh")),
-            (shared("bucket", "10m", &["other", "new"]), Some("secret")),
-            (shared("bucket", "10m", &["old"]), Some("secret")),
+            (shared("bucket", "20m", &["new"]), Some("another --refresh: 10m, not 20m")),
+            (shared("bucket", "10m", &["other", "new"]), Some("another secret")),
+            (shared("bucket", "10m", &["old"]), Some("another secret")),
+            (shared("bucket", "20m", &["old"]), Some("another --refresh: 10m, not 20m, another secret")),
             (shared("another", "10m", &["new"]), None),
             (None, None),
         ] {
             match (start_with(&bus, other).await.map(drop), option) {
-                (Err(ClaimError::Differs { option, .. }), Some(expected)) => assert_eq!(option, expected),
+                (Err(ClaimError::Differs { differences, .. }), Some(expected)) => {
+                    assert_eq!(differences.to_string(), expected);
+                }
                 (Err(ClaimError::Taken { .. }), None) => {}
                 (result, _) => panic!("{result:?}"),
             }

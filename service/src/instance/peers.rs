@@ -86,7 +86,7 @@ impl Peers {
         if !is_known {
             let logins = if met.is_senior { "are accepted here" } else { "are left to it" };
             let how = match me.contradicts(&other) {
-                Some(Contradiction::Option(option, _)) => format!("with another {option}"),
+                Some(Contradiction::Options(differences)) => format!("with {differences}"),
                 Some(Contradiction::Apart) | None => "from its own store".to_owned(),
             };
             error!(

@@ -1,6 +1,6 @@
 //! What instances with one store must have in common. Must not depend on the bus.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 
@@ -20,8 +20,19 @@ pub struct Shared {
 pub(super) enum Contradiction {
     /// They have separate stores.
     Apart,
-    /// They share a store but not this option; then ours and theirs, if it may be shown.
-    Option(String, Option<(String, String)>),
+    /// They share a store but not these options.
+    Options(Differences),
+}
+
+/// In what two instances with one store differ: at least one thing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Differences(pub(super) Vec<Difference>);
+
+/// An option, with our value and theirs if they may be shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Difference {
+    pub(super) option: String,
+    values: Option<(String, String)>,
 }
 
 impl Shared {
@@ -30,14 +41,30 @@ impl Shared {
         if self.store != other.store {
             return Some(Contradiction::Apart);
         }
-        let pairs = self.options.iter().filter_map(|(option, value)| Some((option, value, other.options.get(option)?)));
-        for (option, ours, theirs) in pairs {
-            if ours != theirs {
-                return Some(Contradiction::Option(option.clone(), Some((ours.clone(), theirs.clone()))));
+        let pairs = self.options.iter().filter_map(|(option, ours)| Some((option, ours, other.options.get(option)?)));
+        let differing = pairs.filter(|(_, ours, theirs)| ours != theirs);
+        let mut differences: Vec<_> = differing
+            .map(|(option, ours, theirs)| Difference {
+                option: option.clone(),
+                values: Some((ours.clone(), theirs.clone())),
+            })
+            .collect();
+        let knows = |one: &Self, other: &Self| one.secrets.first().is_none_or(|first| other.secrets.contains(first));
+        if !knows(self, other) || !knows(other, self) {
+            differences.push(Difference { option: "secret".to_owned(), values: None });
+        }
+        (!differences.is_empty()).then_some(Contradiction::Options(Differences(differences)))
+    }
+}
+
+impl fmt::Display for Differences {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (n, Difference { option, values }) in self.0.iter().enumerate() {
+            write!(f, "{}another {option}", if n == 0 { "" } else { ", " })?;
+            if let Some((ours, theirs)) = values {
+                write!(f, ": {theirs}, not {ours}")?;
             }
         }
-        let knows = |one: &Self, other: &Self| one.secrets.first().is_none_or(|first| other.secrets.contains(first));
-        let is_readable = knows(self, other) && knows(other, self);
-        (!is_readable).then(|| Contradiction::Option("secret".to_owned(), None))
+        Ok(())
     }
 }

@@ -131,6 +131,11 @@ async fn an_instance_with_other_options_does_not_start_and_says_which() {
     let refused = |options: &str| other.run(&format!("serve {options}"), "").refused();
     let line = refused(&format!("{options} --refresh 5m"));
     assert!(line.contains("runs with another --refresh: 60 s, not 300 s"), "{line}");
+    // All of them, also what follows from what was given: a key lives no longer than its session.
+    let line = refused(&format!("{options} --session-lifetime 12h --sessions-per-user 7"));
+    let expected = "runs with another --key-lifetime: 86400 s, not 43200 s, another --session-lifetime: 2592000 s, \
+                    not 43200 s, another --sessions-per-user: 100, not 7; start all of them with the same";
+    assert!(line.contains(expected), "{line}");
     let line = refused(&options.replace(secret.path("secret").to_str().unwrap(), "secret"));
     assert!(line.contains("runs with another secret"), "{line}");
     let line = refused(&format!("{options} --bucket other"));
