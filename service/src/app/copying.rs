@@ -1,13 +1,14 @@
 //! `relogin store copy`: opens the two stores, and sees to it that no service uses them meanwhile.
 
-use std::io::Write;
+use std::{io::Write, sync::Arc};
 
 use anyhow::Context;
-use relogin_bus::nats::NatsConfig;
+use relogin_bus::{Bus, nats::NatsConfig};
 use relogin_store::{
     copy::{Copied, copy},
     jetstream::Replicas,
 };
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -16,7 +17,7 @@ use super::{
     patience::Patience,
     store::StorePlace,
 };
-use crate::instance::{Claim, Peers};
+use crate::instance::{Claim, ClaimError, Peers};
 
 /// What is to be copied.
 #[derive(Clone, Debug)]
@@ -42,11 +43,7 @@ impl Copying {
         let nats = match &self.nats {
             Some(nats) => {
                 let (bus, nats) = connect(BusKind::Nats(nats.clone())).await?;
-                // A running service is found, and none starts until this is done.
-                let (claim, watcher) = Claim::ask(bus, &self.name, None, Peers::default()).await?;
-                let watching = tokio::spawn(watcher.run(CancellationToken::new()));
-                claim.settle().await?;
-                claim.ready()?;
+                let watching = claim(bus, &self.name).await.map_err(|error| in_use(error, &self.name))?;
                 nats.map(|nats| (nats, watching))
             }
             None => None,
@@ -71,5 +68,25 @@ impl Copying {
         from.close().await.context("cannot close the source")?;
         to.close().await.context("cannot close the copy")?;
         failed.map_or(Ok(()), Err).context("cannot write the report")
+    }
+}
+
+/// Claims the name: a running service is found, and none starts until the process ends.
+async fn claim(bus: Arc<dyn Bus>, name: &str) -> Result<JoinHandle<()>, ClaimError> {
+    let (claim, watcher) = Claim::ask(bus, name, None, Peers::default()).await?;
+    let watching = tokio::spawn(watcher.run(CancellationToken::new()));
+    claim.settle().await?;
+    claim.ready()?;
+    Ok(watching)
+}
+
+/// The same in words for who copies.
+fn in_use(error: ClaimError, name: &str) -> anyhow::Error {
+    match error {
+        ClaimError::Taken { .. } | ClaimError::Differs { .. } => anyhow::anyhow!(
+            "a service named {name:?}, or another copy, runs on this NATS and would change sessions meanwhile; stop all \
+             instances, then run the command again"
+        ),
+        ClaimError::Bus(_) => error.into(),
     }
 }
