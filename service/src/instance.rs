@@ -8,10 +8,10 @@
 //! answer. Of two that start at the same moment at least one gets the other's question, because
 //! each listens before it asks; the one with the lower id stays.
 
-mod fingerprints;
 mod introduction;
 mod peers;
 mod shared;
+mod survey;
 
 use std::{
     fmt,
@@ -32,9 +32,9 @@ use tracing::debug;
 
 use self::{introduction::Instance, shared::Contradiction};
 pub use self::{
-    fingerprints::fingerprints,
     peers::Peers,
     shared::{Differences, Shared},
+    survey::survey,
 };
 
 /// Why this instance may not start.
@@ -479,6 +479,7 @@ mod tests {
             store: store.to_owned(),
             options: [("--refresh".to_owned(), refresh.to_owned())].into(),
             secrets: secrets.iter().map(|&secret| secret.to_owned()).collect(),
+            has_file: false,
         })
     }
 

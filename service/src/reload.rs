@@ -3,14 +3,15 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use relogin_host::errors::Chain;
+use relogin_host::{complaint::Complaint, errors::Chain};
 use relogin_session::{Keyring, key::jwt::Tokens};
 use relogin_users::follow::LookRequest;
 use tokio::{
     sync::{Mutex, mpsc, oneshot, watch},
     task::spawn_blocking,
+    time::Instant,
 };
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::{
     http::Tls,
@@ -101,18 +102,25 @@ impl Reloads {
     pub async fn follow_secrets(&self) {
         let Some(secrets) = &self.secrets else { return };
         let SecretPlace::Bucket(bucket) = &secrets.place else { return };
+        let mut complaint = Complaint::default();
         loop {
             tokio::time::sleep(LOOK_AT_SECRETS).await;
             match bucket.is_changed().await {
-                Ok(false) => {}
+                Ok(false) => complaint.settle(),
                 Ok(true) => {
                     let _turn = self.turn.lock().await;
                     match secrets.reload().await {
-                        Ok(secrets) => info!(secrets, "the secrets in the bucket have changed"),
-                        Err(reason) => warn!("the secrets are unchanged: {reason}"),
+                        Ok(secrets) => {
+                            complaint.settle();
+                            info!(secrets, "the secrets in the bucket have changed");
+                        }
+                        Err(reason) if complaint.is_due(&reason, Instant::now()) => {
+                            warn!("the secrets are unchanged: {reason}");
+                        }
+                        Err(reason) => debug!("the secrets are still unchanged: {reason}"),
                     }
                 }
-                Err(error) => tracing::debug!("cannot look at the secrets: {}", Chain(&error)),
+                Err(error) => debug!("cannot look at the secrets: {}", Chain(&error)),
             }
         }
     }

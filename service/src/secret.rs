@@ -254,6 +254,15 @@ pub fn text_of(path: &Path) -> Result<Zeroizing<String>, SecretError> {
     read_private(path)
 }
 
+/// Writes the text of a secret file to a new file with mode 0600, which is on disk when this
+/// returns.
+///
+/// # Errors
+/// [`SecretError::Unwritable`] if it cannot be written, also because it exists.
+pub fn write_new(path: &Path, text: &str) -> Result<(), SecretError> {
+    disk::create(path, text.as_bytes()).map_err(|source| SecretError::Unwritable { path: path.to_owned(), source })
+}
+
 /// The bucket for the secrets of the services that have their sessions in `sessions`.
 #[must_use]
 pub fn bucket_name(sessions: &str) -> String {

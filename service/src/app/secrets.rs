@@ -7,12 +7,13 @@ use relogin_bus::{
     Bus,
     nats::{NatsBus, NatsConfig},
 };
+use relogin_store::jetstream::replicas;
 use tokio::time::{Instant, sleep};
 use zeroize::Zeroizing;
 
-use super::{config::BusKind, open::connect};
+use super::{config::BusKind, open::connect, patience::Patience};
 use crate::{
-    instance,
+    instance::{self, Shared},
     reload::LOOK_AT_SECRETS,
     secret::{self, SecretBucket},
 };
@@ -24,8 +25,10 @@ pub enum SecretAction {
     Rotate,
     /// Forget all secrets but the one that signs.
     Prune,
-    /// Take those of a file, and keep them on so many servers.
-    Import(PathBuf, usize),
+    /// Take those of a file, and keep them on so many servers; none: on as many as the sessions.
+    Import(PathBuf, Option<usize>),
+    /// Write them to a file.
+    Export(PathBuf),
     /// Encrypt them under the passphrase in this file.
     Passphrase(PathBuf),
 }
@@ -52,6 +55,8 @@ const TAKE_UP_DEADLINE: Duration = Duration::from_secs(60);
 /// have been too busy to answer the first time.
 const KNOWN_ROUNDS: u32 = 3;
 
+const NO_REPORT: &str = "cannot write the report";
+
 const CONTENDED: &str = "somebody else changes the secrets at the same time; run the command again";
 
 impl SecretChange {
@@ -63,19 +68,24 @@ impl SecretChange {
         let (bus, nats) = connect(BusKind::Nats(self.nats.clone())).await?;
         let nats: &NatsBus = nats.as_deref().context("secrets in a bucket need NATS")?;
         let name = secret::bucket_name(&self.bucket);
-        let replicas = match self.what {
-            SecretAction::Import(_, replicas) => Some(replicas),
-            SecretAction::Rotate | SecretAction::Prune | SecretAction::Passphrase(_) => None,
+        let read = async || {
+            let replicas = match self.what {
+                SecretAction::Import(_, Some(replicas)) => Some(replicas),
+                SecretAction::Import(_, None) => Some(replicas(nats.client(), &self.bucket).await?.unwrap_or(1)),
+                _ => None,
+            };
+            let bucket = SecretBucket::open(nats.client(), &name, replicas, &self.passphrase).await?;
+            let entry = bucket.read().await?;
+            Ok((bucket, entry))
         };
-        let bucket = SecretBucket::open(nats.client(), &name, replicas, &self.passphrase).await?;
-        let secret::Entry { text, revision } = bucket.read().await?;
+        let (bucket, secret::Entry { text, revision }) = Patience::of_a_command().insist(Some(nats), read).await?;
         let said = match &self.what {
             SecretAction::Import(path, _) => {
                 anyhow::ensure!(revision == 0, "the bucket {name} has secrets already; rotate them instead");
                 let text = secret::text_of(path)?;
                 let count = bucket.parse(&text)?.count();
                 write(&bucket, &text, 0).await?;
-                format!("secrets in the bucket {name}: {count}")
+                format!("secrets in the bucket {name}: {count}; replicas: {}", bucket.replicas())
             }
             _ if revision == 0 => return Err(secret::SecretError::Missing { bucket: name }.into()),
             SecretAction::Passphrase(file) => {
@@ -83,17 +93,27 @@ impl SecretChange {
                 written.context(CONTENDED)?;
                 "the secrets are encrypted under the new passphrase; put it in the file of each service".to_owned()
             }
+            SecretAction::Export(file) => {
+                let count = bucket.parse(&text)?.count();
+                secret::write_new(file, &text)?;
+                format!("secrets in the file {}: {count}", file.display())
+            }
             SecretAction::Prune => {
                 let first = lines(&text).next().unwrap_or_default();
                 write(&bucket, first, revision).await?;
                 "all secrets but the one that signs are forgotten".to_owned()
             }
             SecretAction::Rotate => {
+                let running = survey(bus.as_ref(), &self.name).await?;
                 let new = secret::fresh_line()?;
                 let fingerprint = bucket.parse(&new)?.fingerprints().concat();
                 let mut all: Vec<_> = lines(&text).collect();
                 all.insert(1, new.trim());
                 let revision = write(&bucket, &joined(&all), revision).await?;
+                let (seconds, running) = (TAKE_UP_DEADLINE.as_secs(), running.len());
+                writeln!(out, "waiting for up to {seconds} s until the new secret is known; instances: {running}")
+                    .and_then(|()| out.flush())
+                    .context(NO_REPORT)?;
                 // Nothing is signed with it before everybody can verify that.
                 let knows = |known: &[String]| known.contains(&fingerprint);
                 wait_until_all(bus.as_ref(), &self.name, KNOWN_ROUNDS, knows).await?;
@@ -104,13 +124,28 @@ impl SecretChange {
                 format!("the new secret signs; instances: {instances}; secrets: {}", all.len())
             }
         };
-        writeln!(out, "{said}").context("cannot write the report")
+        writeln!(out, "{said}").context(NO_REPORT)
     }
 }
 
 async fn write(bucket: &SecretBucket, text: &str, revision: u64) -> anyhow::Result<u64> {
     let written = bucket.write(text, revision).await?;
     written.context(CONTENDED)
+}
+
+/// What each instance that answers shares with the others.
+///
+/// # Errors
+/// If one of them does not take up what is changed in the bucket.
+async fn survey(bus: &dyn Bus, name: &str) -> anyhow::Result<Vec<Shared>> {
+    let running = instance::survey(bus, name).await?;
+    let with_file = running.iter().filter(|shared| shared.has_file).count();
+    anyhow::ensure!(
+        with_file == 0,
+        "instances named {name:?} with a secret file: {with_file}; they would never know a secret that is made in NATS. \
+         Start all of them with --secret-passphrase, or rotate the secret in their files"
+    );
+    Ok(running)
 }
 
 /// How many instances answer, once all of them have taken up the secret, as often in a row as this.
@@ -123,11 +158,11 @@ async fn wait_until_all(
     let deadline = Instant::now() + TAKE_UP_DEADLINE;
     let mut rounds = 0;
     loop {
-        let known = instance::fingerprints(bus, name).await?;
-        let lack = known.iter().filter(|known| !has_it(known)).count();
+        let running = survey(bus, name).await?;
+        let lack = running.iter().filter(|shared| !has_it(&shared.secrets)).count();
         rounds = if lack == 0 { rounds + 1 } else { 0 };
         if rounds == wanted {
-            return Ok(known.len());
+            return Ok(running.len());
         }
         anyhow::ensure!(
             Instant::now() < deadline,

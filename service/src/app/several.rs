@@ -4,7 +4,7 @@
 use relogin_session::Keyring;
 
 use super::config::Config;
-use crate::instance::Shared;
+use crate::{instance::Shared, secret::SecretSource};
 
 /// What this instance has; none if its store is its own.
 pub(super) fn shared(config: &Config, keyring: &Keyring) -> Option<Shared> {
@@ -26,5 +26,6 @@ pub(super) fn shared(config: &Config, keyring: &Keyring) -> Option<Shared> {
         store,
         options: options.into_iter().map(|(option, value)| (option.to_owned(), value)).collect(),
         secrets: keyring.fingerprints(),
+        has_file: matches!(config.secret, SecretSource::File(_)),
     })
 }

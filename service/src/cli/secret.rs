@@ -23,9 +23,18 @@ pub(super) enum SecretCommand {
         /// The secret file
         #[arg(value_name = "FILE")]
         file: PathBuf,
-        /// Number of NATS servers that keep the secrets: that of the services
-        #[arg(long, env = "RELOGIN_REPLICAS", value_name = "1|3|5", default_value = "1", value_parser = parse_replicas)]
-        replicas: Replicas,
+        /// Number of NATS servers that keep the secrets: that of the services [default: that of
+        /// their sessions, or 1 if there are none yet]
+        #[arg(long, env = "RELOGIN_REPLICAS", value_name = "1|3|5", value_parser = parse_replicas)]
+        replicas: Option<Replicas>,
+        #[command(flatten)]
+        place: SecretPlaceArgs,
+    },
+    /// Write the secrets to a new secret file, to go on with --secret-file; changes nothing
+    Export {
+        /// The file, which must not exist
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
         #[command(flatten)]
         place: SecretPlaceArgs,
     },
@@ -66,7 +75,10 @@ pub(super) fn change(command: SecretCommand) -> SecretChange {
     let (what, place) = match command {
         SecretCommand::Rotate(place) => (SecretAction::Rotate, place),
         SecretCommand::Prune(place) => (SecretAction::Prune, place),
-        SecretCommand::Import { file, replicas, place } => (SecretAction::Import(file, replicas.number()), place),
+        SecretCommand::Import { file, replicas, place } => {
+            (SecretAction::Import(file, replicas.map(Replicas::number)), place)
+        }
+        SecretCommand::Export { file, place } => (SecretAction::Export(file), place),
         SecretCommand::Passphrase { file, place } => (SecretAction::Passphrase(file), place),
     };
     let SecretPlaceArgs { nats, login, name, bucket, secret_passphrase } = place;

@@ -13,6 +13,9 @@ pub struct Shared {
     pub options: BTreeMap<String, String>,
     /// The fingerprints of the secrets. The first one signs, so all must have it.
     pub secrets: Vec<String>,
+    /// True if they are in a file of the instance's own, where `relogin secret` changes nothing.
+    #[serde(default)]
+    pub has_file: bool,
 }
 
 /// Why two instances do not belong together.

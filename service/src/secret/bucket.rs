@@ -235,6 +235,12 @@ impl SecretBucket {
         parse(text, &self.name())
     }
 
+    /// On how many servers they are kept.
+    #[must_use]
+    pub fn replicas(&self) -> usize {
+        self.store.stream.cached_info().config.num_replicas
+    }
+
     fn name(&self) -> std::path::PathBuf {
         format!("the bucket {}", self.store.name).into()
     }

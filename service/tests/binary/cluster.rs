@@ -93,6 +93,23 @@ async fn instances_that_start_at_once_all_come_up() {
     }
 }
 
+/// Else the secrets would be lost with one server, and the services would refuse the bucket.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn imported_secrets_are_on_as_many_servers_as_the_sessions() {
+    let (cluster, folder) = (Cluster::start().await, Folder::new());
+    let write = |name: &str, text: &str| {
+        fs::write(folder.path(name), text).unwrap();
+        fs::set_permissions(folder.path(name), Permissions::from_mode(0o600)).unwrap();
+    };
+    write("passphrase", "a passphrase that is long enough\n");
+    let options = format!("--demo --nats {} --store jetstream --replicas 3", cluster.url());
+    folder.serve(&format!("{options} --secret-file secret")).await.stop().await;
+    let place = format!("--nats {} --secret-passphrase passphrase", cluster.url());
+    let said = folder.run(&format!("secret import secret {place}"), "").success();
+    assert_eq!(said, "secrets in the bucket relogin-session-secrets: 1; replicas: 3\n");
+    folder.serve(&format!("{options} --secret-passphrase passphrase")).await.stop().await;
+}
+
 /// While some requests were answered and others are pending.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sessions_go_on_when_the_bucket_s_leader_is_killed() {

@@ -1,6 +1,7 @@
 //! Runs the `relogin` program in a folder of its own.
 
 use std::{
+    cell::Cell,
     io::Write,
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
@@ -120,6 +121,16 @@ impl Service {
     /// Waits until it has logged a line with `text` in it, since its start.
     pub(crate) async fn says(&self, text: &str) {
         self.process.line(text, |line| line.contains(text).then_some(())).await.unwrap();
+    }
+
+    /// The same, as often as this.
+    pub(crate) async fn says_times(&self, text: &str, times: usize) {
+        let said = Cell::new(0);
+        let count = |line: &str| {
+            said.set(said.get() + usize::from(line.contains(text)));
+            (said.get() >= times).then_some(())
+        };
+        self.process.line(text, count).await.unwrap();
     }
 
     /// Its whole output.

@@ -46,7 +46,10 @@ impl Bed {
 
     async fn serve(&self) -> (Folder, Service) {
         let folder = Folder::new();
-        let options = format!("--demo --listen 127.0.0.1:0 --store jetstream {}", self.options("right"));
+        let options = format!(
+            "--demo --listen 127.0.0.1:0 --store jetstream --log info,relogin::reload=debug {}",
+            self.options("right")
+        );
         let service = folder.serve(&options).await;
         (folder, service)
     }
@@ -95,7 +98,8 @@ async fn a_secret_is_rotated_while_three_instances_run_and_no_key_is_refused() {
     let rotating = async {
         for secrets in [2, 3] {
             let said = bed.secret("rotate").await;
-            assert_eq!(said, format!("the new secret signs; instances: 3; secrets: {secrets}\n"));
+            let waits = "waiting for up to 60 s until the new secret is known; instances: 3";
+            assert_eq!(said, format!("{waits}\nthe new secret signs; instances: 3; secrets: {secrets}\n"));
         }
         is_done.store(true, Ordering::Relaxed);
     };
@@ -134,7 +138,7 @@ async fn only_the_passphrase_opens_the_secrets_and_those_of_a_file_can_be_import
     let key = login(&gateway, "c1").await;
     service.stop().await;
     let said = bed.secret(&format!("import {}", folder.path("secret").display())).await;
-    assert_eq!(said, "secrets in the bucket relogin-session-secrets: 1\n");
+    assert_eq!(said, "secrets in the bucket relogin-session-secrets: 1; replicas: 1\n");
     let line = refused(format!("secret import {} {}", folder.path("secret").display(), bed.options("right")));
     assert!(line.contains("has secrets already"), "{line}");
     // They are to be on as many servers as the sessions.
@@ -172,7 +176,11 @@ async fn the_passphrase_is_changed_while_instances_run() {
     let said = bed.secret(&format!("passphrase {}", new.display())).await;
     assert_eq!(said, "the secrets are encrypted under the new passphrase; put it in the file of each service\n");
     for (_, service) in &instances {
-        service.says("the secrets are unchanged: the passphrase does not open the secrets in the bucket").await;
+        let unchanged = |how: &str| format!("the secrets are {how}: the passphrase does not open the secrets");
+        service.says(&unchanged("unchanged")).await;
+        // Each look finds that, and one in a minute says so.
+        service.says_times(&unchanged("still unchanged"), 3).await;
+        assert_eq!(service.said().matches(&unchanged("unchanged")).count(), 1, "{}", service.said());
     }
     let key = relogin(&gateway, "c1", &key).await["result"]["reloginKey"].take();
     assert!(key.is_string());
@@ -181,7 +189,8 @@ async fn the_passphrase_is_changed_while_instances_run() {
     assert_eq!(stream.info().await.unwrap().state.messages, 1, "nothing is left that the former one opens");
     // Each follows its own file; here they have one.
     fs::copy(&new, &right).unwrap();
-    assert_eq!(bed.secret("rotate").await, "the new secret signs; instances: 2; secrets: 3\n");
+    let said = bed.secret("rotate").await;
+    assert!(said.ends_with("the new secret signs; instances: 2; secrets: 3\n"), "{said}");
     assert!(relogin(&gateway, "c1", &key).await["result"]["reloginKey"].is_string());
     let folder = Folder::new();
     let line = folder.run(&format!("serve --demo --store jetstream {}", bed.options("former")), "").refused();
@@ -189,4 +198,48 @@ async fn the_passphrase_is_changed_while_instances_run() {
     for (_, service) in instances {
         service.stop().await;
     }
+}
+
+/// It would never know the new secret, however long the command waits.
+#[tokio::test]
+async fn a_secret_is_not_rotated_beside_an_instance_that_has_a_file() {
+    let (bed, folder) = (Bed::new(), Folder::new());
+    let on_file = format!("--demo --nats {} --store jetstream --secret-file secret", bed.nats.url());
+    folder.serve(&on_file).await.stop().await;
+    bed.secret(&format!("import {}", folder.path("secret").display())).await;
+    // The same secret, so they run side by side.
+    let (with_file, (_folder, with_passphrase)) = (folder.serve(&on_file).await, bed.serve().await);
+    let line = folder.run(&format!("secret rotate {}", bed.options("right")), "").refused();
+    assert!(line.contains("instances named \"session\" with a secret file: 1"), "{line}");
+    with_file.stop().await;
+    let said = bed.secret("rotate").await;
+    assert!(said.ends_with("the new secret signs; instances: 1; secrets: 2\n"), "nothing was made before: {said}");
+    with_passphrase.stop().await;
+}
+
+/// Also after a rotation, and with a key of the former secret.
+#[tokio::test]
+async fn sessions_go_on_with_the_file_that_secrets_are_exported_to() {
+    let (bed, folder) = (Bed::new(), Folder::new());
+    let (_folder, service) = bed.serve().await;
+    let gateway = bed.gateway().await;
+    let former = login(&gateway, "c1").await;
+    bed.secret("rotate").await;
+    let newest = login(&gateway, "c2").await;
+    service.stop().await;
+    let file = folder.path("exported");
+    let said = bed.secret(&format!("export {}", file.display())).await;
+    assert_eq!(said, format!("secrets in the file {}: 2\n", file.display()));
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    let text = fs::read_to_string(&file).unwrap();
+    let line = folder.run(&format!("secret export {} {}", file.display(), bed.options("right")), "").refused();
+    assert!(line.contains("File exists"), "{line}");
+    assert_eq!(fs::read_to_string(&file).unwrap(), text);
+    let on_file = format!("--demo --nats {} --store jetstream --secret-file exported", bed.nats.url());
+    let service = folder.serve(&on_file).await;
+    for (on, key) in [("c1", former), ("c2", newest)] {
+        let answer = relogin(&gateway, on, &key).await;
+        assert_eq!(answer["result"]["generation"], 2, "{answer}");
+    }
+    service.stop().await;
 }
