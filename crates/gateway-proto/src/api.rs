@@ -10,17 +10,13 @@ use crate::{
     discard::Discarded,
     http::{Answer, Operation},
     malformed::Malformed,
+    tag::Tag,
 };
 
 /// Names a connection between driver and machine. Chosen by the driver, never used twice, never on
 /// the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnectionKey(pub u64);
-
-/// Names a bus subscription or a bus request between machine and driver. Chosen by the machine,
-/// never used twice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Tag(pub u64);
 
 /// What happened outside.
 pub enum Input<'a> {

@@ -10,11 +10,12 @@ use bytes::Bytes;
 use relogin_res::{ResourceId, service::PreResponse};
 
 use crate::{
-    api::{Action, ConnectionKey, Tag},
+    api::{Action, ConnectionKey},
     counts::{MessageKind, RequestCounts, RequestKind, RequestOutcome},
     discard::{Bulk, Discarded},
     ids::{ResourceKey, TaskId},
     malformed::Malformed,
+    tag::Tag,
 };
 
 /// What a request was sent for.

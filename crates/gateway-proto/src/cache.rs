@@ -27,18 +27,19 @@ use relogin_res::{
 use self::{decoding::Decoding, fanout::Fanout, idle::Idle, merge::Merge, names::Name, sweep::Sweep};
 pub(crate) use self::{
     fanout::{Notification, Step},
-    queries::Queried,
     round::Waiting,
     sweep::Swept,
 };
 use crate::{
-    api::{Config, Tag},
+    api::Config,
     bus::{Asker, Bus, Listener, Purpose},
     content::Snapshot,
     counts::Stats,
+    decoding::Fetched,
     event::Event,
     ids::{Delivered, ResourceKey, Subscriber},
     resource::{Loaded, Resource, ResourceState},
+    tag::Tag,
 };
 
 /// Something that subscribers are to be notified of.
@@ -71,9 +72,6 @@ pub(crate) enum News {
     /// Access answers about it hold no longer.
     Reaccess,
 }
-
-/// What came of a get request: the resource, and how many bytes the answer had.
-pub(crate) type Fetched = Result<(service::Resource<Verbatim>, usize), Error>;
 
 /// The cache.
 #[derive(Debug)]

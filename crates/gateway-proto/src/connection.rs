@@ -47,7 +47,7 @@ use self::{
     task::{Call, FetchKind, Task},
 };
 use crate::{
-    api::{Action, Config, ConnectionKey, Tag, close},
+    api::{Action, Config, ConnectionKey, close},
     bus::{Bus, Listener},
     cache::{Cache, News, Notification},
     content::Dialect,
@@ -55,6 +55,7 @@ use crate::{
     discard::Bulk,
     http::Operation,
     ids::TaskId,
+    tag::Tag,
 };
 
 /// What connections share.

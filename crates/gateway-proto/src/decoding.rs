@@ -5,15 +5,14 @@
 use std::fmt;
 
 use relogin_res::{
-    Error,
-    service::{InvalidResponse, Response},
+    Error, Verbatim,
+    service::{self, InvalidResponse, QueryResult, Response},
 };
 use serde::Deserialize;
 
 use crate::{
-    api::Tag,
-    cache::{Fetched, Queried},
     counts::{RequestKind, RequestOutcome},
+    tag::Tag,
 };
 
 /// A large answer that is to be decoded, where that holds nobody up.
@@ -30,11 +29,22 @@ pub struct Decoded {
     pub(crate) outcome: RequestOutcome,
     /// Why it makes no sense, if so.
     pub(crate) problem: Option<&'static str>,
-    pub(crate) content: Answer,
+    pub(crate) content: DecodedAnswer,
+}
+
+/// What came of a get request: the resource, and how many bytes the answer had.
+pub(crate) type Fetched = Result<(service::Resource<Verbatim>, usize), Error>;
+
+/// What came of a query request.
+pub(crate) enum Queried {
+    /// The service's answer, and how many bytes it had.
+    Answer(Result<QueryResult, Error>, usize),
+    /// Nobody has answered.
+    Silence,
 }
 
 /// What a get or query request came to.
-pub(crate) enum Answer {
+pub(crate) enum DecodedAnswer {
     Fetched(Fetched),
     Queried(Queried),
 }
@@ -50,12 +60,12 @@ impl Encoded {
         let Self { tag, kind, payload } = self;
         let (response, invalid) = Response::read(&payload);
         let outcome = outcome_of(&response);
-        let (content, problem) = Answer::read(kind, response, payload.len());
+        let (content, problem) = DecodedAnswer::read(kind, response, payload.len());
         Decoded { tag, kind, outcome, problem: invalid.map(problem_of).or(problem), content }
     }
 }
 
-impl Answer {
+impl DecodedAnswer {
     /// What a response of so many bytes says, and why it makes no sense, if so.
     pub(crate) fn read(kind: RequestKind, response: Response, bytes: usize) -> (Self, Option<&'static str>) {
         if kind == RequestKind::Query {

@@ -21,13 +21,15 @@ mod ids;
 mod machine;
 mod malformed;
 mod resource;
+mod tag;
 #[cfg(test)]
 mod tests;
 
-pub use api::{Action, Config, ConnectionKey, Input, Tag};
+pub use api::{Action, Config, ConnectionKey, Input};
 pub use counts::{ClientMethod, MessageKind, RequestCounts, RequestKind, RequestOutcome, Stats, Times};
 pub use crowd::time_to_come_back;
 pub use decoding::{Decoded, Encoded};
 pub use discard::Discarded;
 pub use machine::Gateway;
 pub use malformed::Malformed;
+pub use tag::Tag;

@@ -16,13 +16,14 @@ use relogin_res::{
 };
 
 use crate::{
-    api::{Action, Config, ConnectionKey, Input, Tag, close},
+    api::{Action, Config, ConnectionKey, Input, close},
     bus::{Bus, Listener},
     cache::Cache,
     connection::{Connection, Shared, inbox::Arrival, send::Writers},
     content::TEXTS_AT_ONCE,
     counts::{MessageKind, RequestOutcome, Stats},
     http::Operation,
+    tag::Tag,
 };
 
 /// A RES gateway.
@@ -185,8 +186,8 @@ impl Gateway {
         self.shared.bus.next_action()
     }
 
-    /// True while more is to be delivered to subscribers, or decoded, than may wait, so that nothing
-    /// may be added.
+    /// True while more is to be delivered to subscribers, or decoded, than may wait, so that
+    /// nothing may be added.
     #[must_use]
     pub fn is_behind(&self) -> bool {
         let cache = &self.shared.cache;

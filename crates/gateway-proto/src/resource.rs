@@ -14,11 +14,12 @@ use relogin_res::{
 use serde_json::value::RawValue;
 
 use crate::{
-    api::{ConnectionKey, Tag},
+    api::ConnectionKey,
     content::{Content, Snapshot},
     discard::Bulk,
     event::{Event, Kind},
     ids::{Subscribers, subscribers_from},
+    tag::Tag,
 };
 
 /// A resource in the cache.

@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, mem};
 
 use super::{Cache, round::Waiting};
-use crate::{api::Tag, bus::Bus, ids::ResourceKey};
+use crate::{bus::Bus, ids::ResourceKey, tag::Tag};
 
 /// Answers that are being decoded.
 #[derive(Debug, Default)]

@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::round::{Round, Waiting};
-use crate::{api::Tag, ids::ResourceKey, resource::Resource};
+use crate::{ids::ResourceKey, resource::Resource, tag::Tag};
 
 /// All resources of one name: they share a subscription to its events.
 #[derive(Debug)]

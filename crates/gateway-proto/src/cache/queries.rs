@@ -7,7 +7,7 @@ use std::{
 };
 
 use relogin_res::{
-    Error, code,
+    code,
     rid::is_name,
     service::{Payload, QueryEvent, QueryRequest, QueryResult, event_subject},
 };
@@ -19,23 +19,16 @@ use super::{
     round::{Round, Waiting},
 };
 use crate::{
-    api::Tag,
     bus::{Asker, Bus, Purpose},
     counts::MessageKind,
+    decoding::Queried,
     ids::ResourceKey,
     resource::Resource,
+    tag::Tag,
 };
 
 /// How many resources are looked at in a step, to find those that a query event concerns.
 const LOOKS: usize = 64;
-
-/// What came of a query request.
-pub(crate) enum Queried {
-    /// The service's answer, and how many bytes it had.
-    Answer(Result<QueryResult, Error>, usize),
-    /// Nobody has answered.
-    Silence,
-}
 
 impl Cache {
     /// Asks about every query of the name, a limited number at a time.

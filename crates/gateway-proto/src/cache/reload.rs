@@ -8,9 +8,10 @@ use std::{
 
 use relogin_res::code;
 
-use super::{Cache, Fetched, Notice, ask};
+use super::{Cache, Notice, ask};
 use crate::{
     bus::{Asker, Bus, Purpose},
+    decoding::Fetched,
     ids::ResourceKey,
     resource::{Loaded, ResourceState},
 };

@@ -2,8 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::Fetched;
-use crate::{api::Tag, ids::ResourceKey};
+use crate::{decoding::Fetched, ids::ResourceKey, tag::Tag};
 
 /// What services are being asked because of a query event.
 #[derive(Debug)]

@@ -15,9 +15,9 @@ use super::{
     task::Task,
 };
 use crate::{
-    api::Tag,
     bus::{Asker, Purpose},
     ids::TaskId,
+    tag::Tag,
 };
 
 impl Connection {

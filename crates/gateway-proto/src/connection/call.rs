@@ -15,10 +15,10 @@ use super::{
     task::{Call, FetchKind, Stage, Task},
 };
 use crate::{
-    api::Tag,
     bus::{Asker, Purpose},
     counts::{MessageKind, RequestKind},
     ids::TaskId,
+    tag::Tag,
 };
 
 /// A reference to a resource, alone.

@@ -6,11 +6,7 @@ use std::{borrow::Cow, collections::VecDeque, fmt, mem};
 use relogin_res::{ResourceId, service::Response};
 
 use super::{Connection, Shared, subscription::AccessResult};
-use crate::{
-    api::{Tag, close},
-    cache::Notification,
-    ids::TaskId,
-};
+use crate::{api::close, cache::Notification, ids::TaskId, tag::Tag};
 
 /// Something that has come.
 pub(crate) enum Arrival<'a> {

@@ -8,11 +8,11 @@ use std::{
 use relogin_res::{Error, ResourceId, service::Access};
 
 use crate::{
-    api::Tag,
     content::{References, Snapshot},
     discard::Bulk,
     event::Event,
     ids::{ResourceKey, TaskId},
+    tag::Tag,
 };
 
 /// A connection's subscriptions, by the resource ids that its client uses. Boxed, because a map's

@@ -6,7 +6,7 @@ use relogin_res::ResourceId;
 
 use serde_json::value::RawValue;
 
-use crate::{api::Tag, event::Event};
+use crate::{event::Event, tag::Tag};
 
 /// Something under way.
 #[derive(Debug)]

@@ -8,12 +8,13 @@ use serde::Deserialize;
 
 use super::{Answered, Gateway};
 use crate::{
-    api::{Action, ConnectionKey, Tag},
+    api::{Action, ConnectionKey},
     bus::Purpose,
     cache::Waiting,
     connection::{Shared, inbox::Arrival, task::Task},
     counts::{MessageKind, RequestKind},
-    decoding::{Answer, Decoded, Encoded, outcome_of, problem_of, read_result},
+    decoding::{Decoded, DecodedAnswer, Encoded, outcome_of, problem_of, read_result},
+    tag::Tag,
 };
 
 impl Gateway {
@@ -95,30 +96,30 @@ impl Gateway {
     fn on_content_answer(&mut self, kind: RequestKind, tag: Tag, purpose: &Purpose, answer: Answered) {
         let content = match answer {
             Ok((response, bytes)) => {
-                let (content, problem) = Answer::read(kind, response, bytes);
+                let (content, problem) = DecodedAnswer::read(kind, response, bytes);
                 if let Some(problem) = problem {
                     self.complain(kind, purpose, problem);
                 }
                 content
             }
-            Err(error) => Answer::failed(kind, error),
+            Err(error) => DecodedAnswer::failed(kind, error),
         };
         self.on_content(tag, purpose, content);
     }
 
-    fn on_content(&mut self, tag: Tag, purpose: &Purpose, content: Answer) {
+    fn on_content(&mut self, tag: Tag, purpose: &Purpose, content: DecodedAnswer) {
         let notices = match (purpose, content) {
-            (&Purpose::Load(key), Answer::Fetched(fetched)) => {
+            (&Purpose::Load(key), DecodedAnswer::Fetched(fetched)) => {
                 let Shared { cache, bus, .. } = &mut self.shared;
                 cache.on_fetched(tag, key, Waiting::Loaded(key, fetched), bus)
             }
-            (&Purpose::Reload(key), Answer::Fetched(fetched)) => {
+            (&Purpose::Reload(key), DecodedAnswer::Fetched(fetched)) => {
                 self.catch_up_with(key);
                 let Shared { cache, bus, .. } = &mut self.shared;
                 cache.end_reload(key);
                 cache.on_fetched(tag, key, Waiting::Reloaded(key, fetched), bus)
             }
-            (&Purpose::Query(key), Answer::Queried(queried)) => {
+            (&Purpose::Query(key), DecodedAnswer::Queried(queried)) => {
                 self.catch_up_with(key);
                 let Shared { cache, bus, .. } = &mut self.shared;
                 cache.on_queried(key, queried, bus)

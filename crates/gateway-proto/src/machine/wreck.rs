@@ -9,11 +9,12 @@ use std::{
 
 use super::Gateway;
 use crate::{
-    api::{Action, ConnectionKey, Tag, close},
+    api::{Action, ConnectionKey, close},
     bus::Abandoned,
     cache::Cache,
     connection::{Connection, send::Writers},
     discard::Bulk,
+    tag::Tag,
 };
 
 /// What is left of the time before a loss.
