@@ -262,13 +262,14 @@ pub enum Invocation {
 /// # Errors
 /// The text to print if the command line is invalid: one line, or the help text if it is empty.
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocation, String> {
-    let parsed = command().try_get_matches_from(args).and_then(|mut matches| {
+    let args: Vec<_> = args.into_iter().collect();
+    let parsed = command().try_get_matches_from(&args).and_then(|mut matches| {
         let typed = matches.clone();
         Ok((Cli::from_arg_matches_mut(&mut matches)?, typed))
     });
     let (cli, matches) = match parsed {
         Ok(parsed) => parsed,
-        Err(error) => return answer(&error),
+        Err(error) => return answer(&error, &args),
     };
     let (_, matches) = matches.subcommand().expect("clap demands a subcommand");
     Ok(match cli.command {
@@ -316,8 +317,9 @@ fn layers(options: Options, config: ConfigArgs, matches: &ArgMatches) -> Layers 
     Layers { given: options, from_env, config: config.config }
 }
 
-/// Reduces clap's error pages to one line, for scripts and logs.
-fn answer(error: &clap::Error) -> Result<Invocation, String> {
+/// Reduces clap's error pages to one line, for scripts and logs: what is wrong, what was meant if
+/// clap has a guess, and where the options are that could be meant.
+fn answer(error: &clap::Error, args: &[OsString]) -> Result<Invocation, String> {
     use clap::error::ErrorKind::{DisplayHelp, DisplayHelpOnMissingArgumentOrSubcommand, DisplayVersion};
     let text = error.render().to_string();
     match error.kind() {
@@ -326,11 +328,34 @@ fn answer(error: &clap::Error) -> Result<Invocation, String> {
         _ => {
             let (what, rest) = text.split_once("\n\n").unwrap_or((&text, ""));
             let what = what.split_whitespace().collect::<Vec<_>>().join(" ");
-            let tip = rest.lines().find_map(|line| line.trim().strip_prefix("tip: "));
-            let tip = tip.unwrap_or("see `relogin --help`");
-            Err(format!("relogin: {}; {tip}", what.strip_prefix("error: ").unwrap_or(&what)))
+            // Its other tips are about values that look like options.
+            let similar = |line: &&str| line.contains("similar");
+            let tip = rest.lines().filter_map(|line| line.trim().strip_prefix("tip: ")).find(similar);
+            let tip = tip.map(|tip| format!("; {tip}")).unwrap_or_default();
+            let what = what.strip_prefix("error: ").unwrap_or(&what);
+            Err(format!("relogin: {what}{tip}; see `{} --help`", command_of(args)))
         }
     }
+}
+
+/// The command that `args` name, with its subcommands: `relogin user add`.
+fn command_of(args: &[OsString]) -> String {
+    let root = command();
+    let (mut command, mut names) = (&root, vec!["relogin"]);
+    let mut is_value = false;
+    for arg in args.iter().skip(1).map(|arg| arg.to_string_lossy()) {
+        match command.find_subcommand(arg.as_ref()) {
+            Some(found) => {
+                command = found;
+                names.push(found.get_name());
+            }
+            // An option, or what may be its value.
+            None if arg.starts_with('-') || is_value => {}
+            None => break,
+        }
+        is_value = arg.starts_with('-') && !arg.contains('=');
+    }
+    names.join(" ")
 }
 
 fn parse_listen(text: &str) -> Result<String, String> {
@@ -368,21 +393,26 @@ mod tests {
         for (args, expected) in [
             (
                 "relogin serve --nast x",
-                "relogin: unexpected argument '--nast' found; a similar argument exists: '--nats'",
+                "relogin: unexpected argument '--nast' found; a similar argument exists: '--nats'; see `relogin serve --help`",
             ),
             ("relogin nope", "relogin: unrecognized subcommand 'nope'; see `relogin --help`"),
-            ("relogin serve now", "relogin: unexpected argument 'now' found; see `relogin --help`"),
+            ("relogin nope serve", "relogin: unrecognized subcommand 'nope'; see `relogin --help`"),
+            ("relogin serve now", "relogin: unexpected argument 'now' found; see `relogin serve --help`"),
             (
                 "relogin serve --listen",
-                "relogin: a value is required for '--listen <HOST:PORT>' but none was supplied; see `relogin --help`",
+                "relogin: a value is required for '--listen <HOST:PORT>' but none was supplied; see `relogin serve --help`",
             ),
             (
                 "relogin serve --name a --name b",
-                "relogin: the argument '--name <NAME>' cannot be used multiple times; see `relogin --help`",
+                "relogin: the argument '--name <NAME>' cannot be used multiple times; see `relogin serve --help`",
             ),
             (
                 "relogin user add",
-                "relogin: the following required arguments were not provided: <USERNAME>; see `relogin --help`",
+                "relogin: the following required arguments were not provided: <USERNAME>; see `relogin user add --help`",
+            ),
+            (
+                "relogin user --users f add jane --verbose",
+                "relogin: unexpected argument '--verbose' found; see `relogin user add --help`",
             ),
         ] {
             assert_eq!(parsed(args).unwrap_err(), expected);

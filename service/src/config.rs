@@ -2,6 +2,7 @@
 
 mod gateway;
 mod layers;
+mod log_filter;
 mod options;
 mod origin;
 mod resgate;
@@ -435,12 +436,12 @@ mod tests {
     fn invalid_options_are_refused_by_name_with_what_to_do() {
         for (args, file, expected) in [
             ("--refresh 5x", "", "--refresh \"5x\" is not a duration; write it like 90s, 10m, 24h or 30d"),
-            ("", "refresh = \"5x\"", "FILE: refresh \"5x\" is not a duration"),
+            ("", "refresh = \"5x\"", "FILE, line 1: refresh \"5x\" is not a duration"),
             ("--drain 5", "", "--drain \"5\" is not a duration; write it like 90s, 10m, 24h or 30d"),
             ("--refresh 0s", "", "--refresh \"0s\" is out of range"),
             ("--refresh 24h --key-lifetime 24h", "", "--refresh is not shorter than the key lifetime of 1day"),
             ("--key-lifetime 2h --session-lifetime 1h", "", "--key-lifetime is longer than the session lifetime of 1h"),
-            ("--session-lifetime 1h", "key-lifetime = \"2h\"", "FILE: key-lifetime is longer"),
+            ("--session-lifetime 1h", "key-lifetime = \"2h\"", "FILE, line 1: key-lifetime is longer"),
             ("--name a.b", "", "--name \"a.b\" is not one part of a resource name"),
             ("--name {cid}", "", "--name \"{cid}\" is not one part"),
             ("--name ticker --demo", "", "--name is the name of the counter of --demo"),
@@ -485,15 +486,15 @@ mod tests {
             ("--public-url wss://a", "", "--public-url \"wss://a\" is not the URL of a site"),
             ("--public-url https://a,", "", "--public-url \"\" is not the URL of a site"),
             ("--trusted-proxy 10.0.0.0/33", "", "--trusted-proxy \"10.0.0.0/33\" is not an address"),
-            ("", "trusted-proxy = [\"loopback\", \"\"]", "FILE: trusted-proxy \"\" is not an address"),
-            ("", "data = \"\"", "FILE: data is empty"),
+            ("", "trusted-proxy = [\"loopback\", \"\"]", "FILE, line 1: trusted-proxy \"\" is not an address"),
+            ("", "data = \"\"", "FILE, line 1: data is empty"),
             ("--demo=perhaps", "", "--demo \"perhaps\" is not a valid value"),
             ("--users nats:my.users", "", "--users needs --nats"),
             ("--audit-subject my.audit", "", "--audit-subject needs --nats"),
             ("--nats nats://a --audit-subject my.>", "", "--audit-subject \"my.>\" is not a subject"),
             ("--nats nats://a --users nats:my.>", "", "--users \"nats:my.>\" names no subject"),
             ("--users exec:", "", "--users \"exec:\" names no program"),
-            ("", "users = \"exec:a 'b\"", "FILE: users \"exec:a 'b\" names no program"),
+            ("", "users = \"exec:a 'b\"", "FILE, line 1: users \"exec:a 'b\" names no program"),
             ("--nats nats://a --nats-cert a.pem", "", "--nats-cert is of no use without --nats-key; give both"),
             ("--nats nats://a --nats-key a.key", "", "--nats-key is of no use without --nats-cert; give both"),
             ("--api-path api", "", "--api-path \"api\" is not the path of a URL; write it like /api/"),
@@ -502,17 +503,22 @@ mod tests {
             ("--put-method a.b", "", "--put-method \"a.b\" is not a method; write it like set"),
             ("--api-encoding xml", "", "--api-encoding \"xml\" is not a valid value; expected json or jsonflat"),
             ("--key-format pem", "", "--key-format \"pem\" is not a valid value; expected opaque or jwt"),
-            ("", "key-issuer = \"\"", "FILE: key-issuer must have 1 to 256 characters"),
+            ("", "key-issuer = \"\"", "FILE, line 1: key-issuer must have 1 to 256 characters"),
             ("--throttle maybe", "", "--throttle \"maybe\" is not a valid value; expected all, user or off"),
             ("--cookie off --cookie-session", "", "--cookie-session needs --cookie use or require"),
             ("--cookie maybe", "", "--cookie \"maybe\" is not a valid value; expected require, use or off"),
             ("--password-cost 3", "", "--password-cost \"3\" is not of the form m=19456,t=2,p=1"),
-            ("", "password-cost = \"m=1,t=1,p=1\"", "FILE: password-cost \"m=1,t=1,p=1\" is below Argon2's minimum"),
+            (
+                "",
+                "password-cost = \"m=1,t=1,p=1\"",
+                "FILE, line 1: password-cost \"m=1,t=1,p=1\" is below Argon2's minimum",
+            ),
+            ("--log inof", "", "--log \"inof\" is not a log filter, because \"inof\" is neither a level nor a part"),
             ("--log relogin=loud", "", "--log \"relogin=loud\" is not a log filter"),
             ("", "refresh-in = \"5m\"", "FILE, line 1: unknown field `refresh-in`, expected one of"),
-            ("", "name = \"a\"\nrefresh = 5", "FILE, line 2: invalid type: integer `5`, expected a string"),
+            ("", "name = \"a\"\nrefresh = 5", "FILE, line 2: refresh: invalid type: integer `5`, expected a string"),
             ("", "name = ", "FILE, line 1: "),
-            ("", "demo = \"yes\"", "FILE, line 1: invalid type: string \"yes\", expected a boolean"),
+            ("", "demo = \"yes\"", "FILE, line 1: demo: invalid type: string \"yes\", expected a boolean"),
         ] {
             let error = resolve(args, file).unwrap_err();
             assert!(error.starts_with(expected), "{args} {file}\n  says {error}\n  and not {expected}");

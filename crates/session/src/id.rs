@@ -140,7 +140,7 @@ enum Tagged {
 
 /// The form of JSON and TOML.
 #[derive(Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected an integer or a text")]
 enum Plain {
     Number(i64),
     Text(String),

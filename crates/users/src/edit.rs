@@ -20,7 +20,7 @@ use crate::{
 pub struct NewUser {
     /// The name to log in with.
     pub username: String,
-    /// The id; if none, the number after the largest in the file, including those of removed users.
+    /// The id; if none, the number after the largest that the file has had.
     pub id: Option<UserId>,
     /// The display name; if none, the username.
     pub name: Option<String>,
@@ -50,7 +50,7 @@ pub enum EditError {
 /// [`EditError`] if name or id is taken or the file cannot be changed.
 pub fn add(path: &Path, user: NewUser) -> Result<UserId, EditError> {
     edit(path, true, |Edited { list, .. }, users| {
-        let id = user.id.unwrap_or_else(|| next_id(users));
+        let id = user.id.unwrap_or_else(|| UserId::Number(users.last_id().saturating_add(1)));
         let mut table = Table::new();
         table["id"] = Item::Value(id_value(&id));
         table["username"] = value(&user.username);
@@ -155,26 +155,31 @@ fn edit<T>(
     let removed = document.get("removed").and_then(Item::as_array).cloned().unwrap_or_default();
     let mut edited = Edited { list, removed };
     let result = change(&mut edited, &users)?;
+    let before = users.last_id();
+    let number = |table: &Table| table.get("id").and_then(Item::as_integer);
+    // Of a user whose lines are deleted by hand, nothing else would be left.
+    let last_id = edited.list.iter().filter_map(number).fold(before, i64::max);
+    if last_id > 0 {
+        set_head(&mut document, "last-id", last_id.into(), "The largest id so far: nobody gets it again.");
+    }
     if !edited.removed.is_empty() {
-        document["removed"] = Item::Value(Value::Array(edited.removed));
-        if let Some(mut key) = document.key_mut("removed").filter(|key| key.leaf_decor().prefix().is_none()) {
-            key.leaf_decor_mut().set_prefix("# The ids of users who were removed: nobody gets them again.\n");
-        }
+        let comment = "The ids of users who were removed: nobody gets them again.";
+        set_head(&mut document, "removed", Value::Array(edited.removed), comment);
     }
     document.insert("user", Item::ArrayOfTables(edited.list));
     let text = document.to_string();
-    Users::parse(&text).map_err(EditError::User)?;
+    Users::parse(&text).map_err(|error| EditError::User(error.without_place()))?;
     disk::replace(path, text.as_bytes()).map_err(io)?;
     Ok(result)
 }
 
-fn next_id(users: &Users) -> UserId {
-    let ids = users.entries().iter().map(|entry| &entry.user.id).chain(users.removed());
-    let numbers = ids.filter_map(|id| match id {
-        UserId::Number(number) => Some(*number),
-        UserId::Text(_) => None,
-    });
-    UserId::Number(numbers.max().unwrap_or(0).saturating_add(1))
+/// Sets a key before the list; a new one is explained.
+fn set_head(document: &mut DocumentMut, key: &str, value: Value, comment: &str) {
+    let is_new = !document.contains_key(key);
+    document[key] = Item::Value(value);
+    if let Some(mut key) = document.key_mut(key).filter(|_| is_new) {
+        key.leaf_decor_mut().set_prefix(format!("# {comment}\n"));
+    }
 }
 
 fn id_value(id: &UserId) -> Value {
@@ -253,12 +258,20 @@ mod tests {
         let text = fs::read_to_string(&path).unwrap();
         let users = Users::parse(&text).unwrap();
         assert!(
-            text.starts_with("# The ids of users who were removed: nobody gets them again.\nremoved = [2, 3]\n"),
+            text.starts_with(
+                "# The largest id so far: nobody gets it again.\nlast-id = 3\n\
+                 # The ids of users who were removed: nobody gets them again.\nremoved = [2, 3]\n"
+            ),
             "{text}"
         );
         assert!(text.contains("# The crew\n"), "{text}");
         assert!(users.has_removed(&UserId::Number(2)) && !users.has_removed(&UserId::Number(1)));
         assert_eq!(add(&path, user("zoe")).unwrap(), UserId::Number(4));
+        // By hand, nothing is recorded.
+        let text = fs::read_to_string(&path).unwrap();
+        fs::write(&path, text.split("\n[[user]]\nid = 4").next().unwrap()).unwrap();
+        assert_eq!(Users::parse(&fs::read_to_string(&path).unwrap()).unwrap().entries().len(), 1);
+        assert_eq!(add(&path, user("zoe")).unwrap(), UserId::Number(5));
         let again = NewUser { id: Some(UserId::Number(2)), ..user("john") };
         assert!(matches!(add(&path, again), Err(EditError::User(UsersError::RemovedId(UserId::Number(2))))));
     }

@@ -2,6 +2,8 @@
 //! Must not depend on sessions or RES.
 
 use std::{
+    ffi::OsStr,
+    path::PathBuf,
     process::{ExitStatus, Stdio},
     time::Duration,
 };
@@ -9,6 +11,7 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use relogin_session::{User, UserId};
+use rustix::fs::{Access, access};
 use thiserror::Error;
 use tokio::{
     io::{self, AsyncReadExt, AsyncWriteExt},
@@ -54,6 +57,17 @@ struct Lane {
     deadline: Duration,
 }
 
+/// A users program that could never be started.
+#[derive(Debug, Error)]
+pub enum ProgramError {
+    /// There is no such file, or it is none.
+    #[error("there is no users program {0}; name one with --users exec:PROGRAM, by its path or as one in PATH")]
+    Missing(String),
+    /// The file may not be run.
+    #[error("the users program {0} is not executable; run: chmod +x {0}")]
+    NotExecutable(String),
+}
+
 /// Why the program did not answer.
 #[derive(Debug, Error)]
 enum RunError {
@@ -92,6 +106,26 @@ impl ExecDirectory {
             at_once: limits.running,
             logins: lane(limits.login_deadline),
             others: lane(limits.deadline),
+        }
+    }
+
+    /// Looks for the program where it is looked for at each request, with `path` as PATH. It is not
+    /// run, because that might do something.
+    ///
+    /// # Errors
+    /// [`ProgramError`] if it cannot be started.
+    pub fn check(&self, path: Option<&OsStr>) -> Result<(), ProgramError> {
+        let places: Vec<_> = match self.program.contains('/') {
+            true => vec![PathBuf::from(&self.program)],
+            false => path.iter().flat_map(std::env::split_paths).map(|folder| folder.join(&self.program)).collect(),
+        };
+        let files = || places.iter().filter(|place| place.is_file());
+        match files().find(|file| access(*file, Access::EXEC_OK).is_ok()) {
+            Some(_) => Ok(()),
+            None => Err(match files().next() {
+                Some(file) => ProgramError::NotExecutable(file.display().to_string()),
+                None => ProgramError::Missing(self.program.clone()),
+            }),
         }
     }
 

@@ -7,9 +7,11 @@ use std::{
     ops::Range,
 };
 
+use relogin_host::toml_place::TomlPlace;
 use relogin_session::{User, UserId};
 use serde::Deserialize;
 use thiserror::Error;
+use toml::Spanned;
 
 use crate::{
     password::{PasswordHash, PasswordHashError},
@@ -24,6 +26,8 @@ pub struct Users {
     by_id: HashMap<UserId, usize>,
     /// Ids that are never assigned again.
     removed: HashSet<UserId>,
+    /// The largest number that was an id of the list, as far as it says.
+    last_id: i64,
     /// Keyed afresh in each process, so that nobody can tell which entry an unknown name is checked
     /// against.
     decoys: RandomState,
@@ -63,8 +67,19 @@ pub enum UsersError {
     Form {
         /// The line, from 1.
         line: usize,
-        /// The parser's message.
+        /// The key, unless the parser's message says it, and that message.
         message: String,
+    },
+    /// A user who cannot be in the list, and where the text has them.
+    #[error("line {line}, {key}")]
+    At {
+        /// The line, from 1.
+        line: usize,
+        /// The key whose value is wrong.
+        key: &'static str,
+        /// What is wrong.
+        #[source]
+        error: Box<UsersError>,
     },
     /// Not a valid username.
     #[error("{0:?} is not a username")]
@@ -89,16 +104,35 @@ impl UsersError {
     /// What the parser says and where. Its own error is not kept as a source, because that quotes
     /// the text, hashes included.
     pub(crate) fn form(text: &str, message: &str, span: Option<Range<usize>>) -> Self {
-        let before = span.and_then(|span| text.get(..span.start)).unwrap_or_default();
-        Self::Form { line: before.matches('\n').count() + 1, message: message.to_owned() }
+        let TomlPlace { line, key } = TomlPlace::of(text, span.map(|span| span.start));
+        Self::Form { line, message: key.map_or_else(|| message.to_owned(), |key| format!("{key}: {message}")) }
+    }
+
+    /// What is wrong, wherever it is.
+    pub(crate) fn without_place(self) -> Self {
+        match self {
+            Self::At { error, .. } => *error,
+            error => error,
+        }
+    }
+
+    /// The key whose value is wrong.
+    fn key(&self) -> &'static str {
+        match self {
+            Self::TwoOfOneId(_) | Self::RemovedId(_) => "id",
+            Self::Password(..) => "password",
+            Self::Username(..) | Self::TwoOfOneName(..) | Self::Form { .. } | Self::At { .. } => "username",
+        }
     }
 }
 
 /// The file, as TOML.
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct Form {
-    /// First, because it must be first in the file.
+    /// First, as `removed`, because they must be first in the file.
+    #[serde(default)]
+    last_id: i64,
     #[serde(default)]
     removed: Vec<UserId>,
     #[serde(default)]
@@ -109,11 +143,11 @@ struct Form {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct EntryForm {
-    id: UserId,
-    username: String,
+    id: Spanned<UserId>,
+    username: Spanned<String>,
     name: String,
     role: String,
-    password: String,
+    password: Spanned<String>,
     #[serde(default)]
     disabled: bool,
 }
@@ -125,10 +159,19 @@ impl Users {
     /// [`UsersError`] if it is not a list of users. It never contains a password hash.
     pub fn parse(text: &str) -> Result<Self, UsersError> {
         let form: Form = toml::from_str(text).map_err(|error| UsersError::form(text, error.message(), error.span()))?;
-        let mut users = Self { removed: form.removed.into_iter().collect(), ..Self::default() };
+        let mut users = Self { removed: form.removed.into_iter().collect(), last_id: form.last_id, ..Self::default() };
         for EntryForm { id, username, name, role, password, disabled: is_disabled } in form.user {
-            let password = password.parse().map_err(|error| UsersError::Password(username.clone(), error))?;
-            users.add(Entry { username, user: User { id, name, role }, password, is_disabled })?;
+            let spans = [("id", id.span()), ("username", username.span()), ("password", password.span())];
+            let (id, username) = (id.into_inner(), username.into_inner());
+            let hash = password.into_inner().parse().map_err(|error| UsersError::Password(username.clone(), error));
+            let added = hash.and_then(|password| {
+                users.add(Entry { username, user: User { id, name, role }, password, is_disabled })
+            });
+            added.map_err(|error| {
+                let key = error.key();
+                let at = spans.into_iter().find(|(name, _)| *name == key).map(|(_, span)| span.start);
+                UsersError::At { line: TomlPlace::of(text, at).line, key, error: Box::new(error) }
+            })?;
         }
         Ok(users)
     }
@@ -192,6 +235,17 @@ impl Users {
         self.removed.iter()
     }
 
+    /// The largest number that is or was an id of the list, as far as it says; 0 if none was.
+    #[must_use]
+    pub fn last_id(&self) -> i64 {
+        let ids = self.entries.iter().map(|entry| &entry.user.id).chain(&self.removed);
+        let numbers = ids.filter_map(|id| match id {
+            UserId::Number(number) => Some(*number),
+            UserId::Text(_) => None,
+        });
+        numbers.chain([self.last_id]).max().unwrap_or(0)
+    }
+
     /// Disables a user.
     pub fn disable(&mut self, id: &UserId) {
         if let Some(&index) = self.by_id.get(id) {
@@ -228,6 +282,8 @@ impl Users {
 
 #[cfg(test)]
 mod tests {
+    use relogin_host::errors::Chain;
+
     use super::*;
 
     const JANE: &str = "$argon2id$v=19$m=8,t=1,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
@@ -276,22 +332,29 @@ mod tests {
     #[test]
     fn a_broken_list_is_refused_with_its_reason_and_no_hash() {
         for (text, reason) in [
-            (list(&[("1", "jane"), ("2", "JANE")]), "two users of one name, 1 (\"jane\") and 2 (\"JANE\")"),
+            (
+                list(&[("1", "jane"), ("2", "JANE")]),
+                "line 9, username: there are two users of one name, 1 (\"jane\") and 2 (\"JANE\")",
+            ),
             (list(&[("1", "j\u{fc}rgen"), ("2", "ju\u{308}rgen")]), "1 (\"j\u{fc}rgen\") and 2 (\"ju\\u{308}rgen\")"),
-            (list(&[("1", "jane"), ("1", "john")]), "two users with the id 1"),
-            (format!("removed = [3, 1]\n{}", list(&[("1", "jane")])), "the id 1 belonged to a removed user"),
+            (list(&[("1", "jane"), ("1", "john")]), "line 8, id: there are two users with the id 1"),
+            (
+                format!("removed = [3, 1]\n{}", list(&[("1", "jane")])),
+                "line 3, id: the id 1 belonged to a removed user",
+            ),
             (list(&[("1", "jane"), ("2", " jane")]), "1 (\"jane\") and 2 (\" jane\")"),
             (list(&[("1", "anna\u{2665}")]), "is not a username"),
             (list(&[("1", "")]), "is not a username"),
-            (list(&[("1", "jane")]).replace("$argon2id", "$bcrypt"), "password of user \"jane\""),
+            (list(&[("1", "jane")]).replace("$argon2id", "$bcrypt"), "line 6, password: the password of user \"jane\""),
+            (list(&[("1", "jane")]).replace("\"N\"", "7"), "line 4: name: invalid type: integer `7`"),
             (list(&[("1", "jane")]).replace("role = \"user\"\n", ""), "line 1: missing field `role`"),
             (list(&[("1", "jane")]).replace("role", "rolle"), "line 5: unknown field `rolle`"),
-            (list(&[("1.5", "jane")]), "line 2: "),
-            ("user = 5".to_owned(), "line 1: "),
+            (list(&[("1.5", "jane")]), "line 2: id: expected an integer or a text"),
+            ("user = 5".to_owned(), "line 1: user: "),
             ("[[user]\n".to_owned(), "line 1: "),
         ] {
             let error = Users::parse(&text).unwrap_err();
-            let message = error.to_string();
+            let message = Chain(&error).to_string();
             assert!(message.contains(reason), "{message:?} does not say {reason:?}");
             assert!(!message.contains("argon2") && !message.contains('\n'), "{message}");
         }

@@ -43,11 +43,9 @@ impl UserSource {
             UsersSource::Demo => return Ok(Self::Demo(Arc::new(list(demo::users()?)))),
             UsersSource::Nats(subject) => return Ok(Self::Nats(subject.clone())),
             UsersSource::Exec(program, arguments) => {
-                return Ok(Self::Exec(Arc::new(ExecDirectory::new(
-                    program.clone(),
-                    arguments.clone(),
-                    exec::Limits::default(),
-                ))));
+                let directory = ExecDirectory::new(program.clone(), arguments.clone(), exec::Limits::default());
+                directory.check(std::env::var_os("PATH").as_deref())?;
+                return Ok(Self::Exec(Arc::new(directory)));
             }
             UsersSource::File { path, is_default } => (path.clone(), *is_default),
         };

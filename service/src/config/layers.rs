@@ -2,18 +2,19 @@
 //! was given. Must not know any defaults.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     fs, io,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use relogin_gateway::Encoding;
+use relogin_host::toml_place::{TomlPlace, lines_of_keys};
 use relogin_store::jetstream::Replicas;
 use relogin_users::cost::Cost;
 
 use super::{
-    Options, gateway,
+    Options, gateway, log_filter,
     origin::{ConfigError, Origin, Value},
     values::{self, Problem},
 };
@@ -49,18 +50,22 @@ pub(super) struct Given {
     from_env: HashSet<String>,
     file: Options,
     path: PathBuf,
+    /// On which lines of the file its options are.
+    lines: HashMap<String, usize>,
 }
 
 impl Layers {
     /// Reads the file.
     pub(super) fn read(self) -> Result<Given, ConfigError> {
         let path = self.config.clone().unwrap_or_else(|| DEFAULT_FILE.into());
-        let file = match fs::read_to_string(&path) {
-            Ok(text) => parse_file(&path, &text)?,
-            Err(error) if self.config.is_none() && error.kind() == io::ErrorKind::NotFound => Options::default(),
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if self.config.is_none() && error.kind() == io::ErrorKind::NotFound => String::new(),
             Err(source) => return Err(ConfigError::Unreadable { path, source }),
         };
-        Ok(Given { above: self.given, from_env: self.from_env, file, path })
+        let file = parse_file(&path, &text)?;
+        let lines = lines_of_keys(&text).into_iter().collect();
+        Ok(Given { above: self.given, from_env: self.from_env, file, path, lines })
     }
 }
 
@@ -129,7 +134,7 @@ options! {
     audit: "audit" "RELOGIN_AUDIT" values::audit => AuditTarget;
     audit_subject: "audit-subject" "RELOGIN_AUDIT_SUBJECT" values::subject => String;
     demo: "demo" "RELOGIN_DEMO" values::yes_or_no => bool;
-    log: "log" "RELOGIN_LOG" values::log => String;
+    log: "log" "RELOGIN_LOG" log_filter::log => String;
 }
 
 impl Given {
@@ -144,7 +149,7 @@ impl Given {
         let (text, origin) = match (of(&self.above), of(&self.file)) {
             (Some(text), _) if self.from_env.contains(field) => (text, Origin::Environment(env)),
             (Some(text), _) => (text, Origin::Flag(flag)),
-            (None, Some(text)) => (text, Origin::File(self.path.clone(), key)),
+            (None, Some(text)) => (text, self.in_file(key)),
             (None, None) => return Ok(None),
         };
         match read(text) {
@@ -152,14 +157,18 @@ impl Given {
             Err(problem) => Err(ConfigError::Value { origin, problem }),
         }
     }
+
+    fn in_file(&self, key: &'static str) -> Origin {
+        Origin::File(self.path.clone(), self.lines.get(key).copied().unwrap_or(1), key)
+    }
 }
 
 fn parse_file(path: &Path, text: &str) -> Result<Options, ConfigError> {
     toml::from_str(text).map_err(|error| {
-        let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+        let TomlPlace { line, key } = TomlPlace::of(text, error.span().map(|span| span.start));
         // Not the parser's own error as a source, because that quotes the text, and an address may
         // contain a password.
-        let message = error.message().to_owned();
-        ConfigError::File { path: path.to_owned(), line: before.matches('\n').count() + 1, message }
+        let message = key.iter().fold(error.message().to_owned(), |message, key| format!("{key}: {message}"));
+        ConfigError::File { path: path.to_owned(), line, message }
     })
 }

@@ -13,8 +13,8 @@ pub enum Origin {
     Flag(&'static str),
     /// In the environment.
     Environment(&'static str),
-    /// In the file.
-    File(PathBuf, &'static str),
+    /// In the file, on this line.
+    File(PathBuf, usize, &'static str),
 }
 
 /// Options that the service cannot run with.
@@ -36,7 +36,7 @@ pub enum ConfigError {
         path: PathBuf,
         /// The line, from 1.
         line: usize,
-        /// The parser's message.
+        /// The option, unless the parser's message says it, and that message.
         message: String,
     },
     /// An option of Resgate cannot be taken over.
@@ -75,7 +75,7 @@ impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Flag(name) | Self::Environment(name) => f.write_str(name),
-            Self::File(path, key) => write!(f, "{}: {key}", path.display()),
+            Self::File(path, line, key) => write!(f, "{}, line {line}: {key}", path.display()),
         }
     }
 }

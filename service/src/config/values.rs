@@ -92,6 +92,8 @@ pub enum Problem {
     Claim,
     /// Not a filter for logs.
     Log(String),
+    /// A filter with a part of the program that does not exist.
+    LogPart(String, String),
 }
 
 /// An address to listen on.
@@ -285,13 +287,6 @@ pub(super) fn yes_or_no(text: String) -> Result<bool, Problem> {
     }
 }
 
-pub(super) fn log(text: String) -> Result<String, Problem> {
-    match text.parse::<tracing_subscriber::EnvFilter>() {
-        Ok(_) => Ok(text),
-        Err(_) => Err(Problem::Log(text)),
-    }
-}
-
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let time = |ms: &u64| format_duration(Duration::from_millis(*ms));
@@ -364,6 +359,10 @@ impl fmt::Display for Problem {
             Self::UsersAreNoFile => f.write_str("does not name a file; edit these users where they are kept"),
             Self::Cost(text, error) => write!(f, "{text:?} {error}"),
             Self::Claim => write!(f, "must have 1 to {MAX_CLAIM} characters"),
+            Self::LogPart(text, part) => write!(
+                f,
+                "{text:?} is not a log filter, because {part:?} is neither a level nor a part of the program; write error, warn, info, debug or trace, or PART=LEVEL as in relogin_gateway=debug"
+            ),
             Self::Log(text) => write!(f, "{text:?} is not a log filter; write error, warn, info, debug or trace"),
         }
     }

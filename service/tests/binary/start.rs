@@ -143,6 +143,9 @@ async fn obstacles_at_the_start_are_reported_in_one_line() {
     write("garbage", "hunter2!\n", 0o600);
     write("bad.toml", "refesh = \"1m\"\n", 0o600);
     write("users.bad", "[[user]]\nid = 1\n", 0o600);
+    write("plain", "#!/bin/sh\n", 0o600);
+    write("bad-user.toml", "[[user]]\nid = 1\nusername = \"\"\nname = \"\"\nrole = \"\"\npassword = \"x\"\n", 0o600);
+    write("bad-value.toml", "# Ours\nname = 5\n", 0o600);
     let running = folder.serve("--demo --data used").await;
 
     let cases = [
@@ -185,7 +188,28 @@ async fn obstacles_at_the_start_are_reported_in_one_line() {
         ),
         ("serve --name a.b".to_owned(), "--name \"a.b\" is not one part of a resource name; ".to_owned()),
         ("serve --gateway none".to_owned(), "--gateway needs --nats: ".to_owned()),
-        ("serve --verbose".to_owned(), "unexpected argument '--verbose' found; ".to_owned()),
+        (
+            "serve --users exec:./none".to_owned(),
+            "there is no users program ./none; name one with --users exec:PROGRAM, ".to_owned(),
+        ),
+        ("serve --users exec:no-such-program".to_owned(), "there is no users program no-such-program; ".to_owned()),
+        (
+            "serve --users exec:./plain".to_owned(),
+            "the users program ./plain is not executable; run: chmod +x ./plain".to_owned(),
+        ),
+        ("serve --users exec:.".to_owned(), "there is no users program .; ".to_owned()),
+        (
+            "serve --users bad-user.toml".to_owned(),
+            "users file bad-user.toml: line 6, password: the password of user \"\" cannot be used: ".to_owned(),
+        ),
+        ("serve --config bad-value.toml".to_owned(), "bad-value.toml, line 2: name: invalid type: integer ".to_owned()),
+        ("serve --log inof".to_owned(), "--log \"inof\" is not a log filter, because \"inof\" is neither ".to_owned()),
+        ("serve --verbose".to_owned(), "unexpected argument '--verbose' found; see `relogin serve --help`".to_owned()),
+        (
+            "serve --lisen x".to_owned(),
+            "unexpected argument '--lisen' found; a similar argument exists: '--listen'; see `relogin serve --help`"
+                .to_owned(),
+        ),
     ];
     for (args, expected) in cases {
         let line = folder.run(&args, "").refused();
@@ -205,13 +229,16 @@ fn flags_go_before_the_environment_and_that_before_the_file() {
     let refused = |args: &str, env: &[(&str, &str)]| folder.run_with(args, env, "").refused();
     assert!(refused("serve --listen flag", &env).starts_with("relogin: --listen \"flag\" is not an address"));
     assert!(refused("serve", &env).starts_with("relogin: RELOGIN_LISTEN \"env\" is not an address"));
-    assert!(refused("serve", &[]).starts_with("relogin: relogin.toml: listen \"file\" is not an address"));
-    assert!(refused("serve", &[("RELOGIN_LISTEN", "")]).starts_with("relogin: relogin.toml: listen \"file\""));
-    assert!(refused("serve --config other.toml", &[]).starts_with("relogin: other.toml: listen \"other\""));
-    assert!(refused("serve", &[("RELOGIN_CONFIG", "other.toml")]).starts_with("relogin: other.toml: listen \"other\""));
+    assert!(refused("serve", &[]).starts_with("relogin: relogin.toml, line 1: listen \"file\" is not an address"));
+    assert!(refused("serve", &[("RELOGIN_LISTEN", "")]).starts_with("relogin: relogin.toml, line 1: listen \"file\""));
+    assert!(refused("serve --config other.toml", &[]).starts_with("relogin: other.toml, line 1: listen \"other\""));
+    assert!(
+        refused("serve", &[("RELOGIN_CONFIG", "other.toml")])
+            .starts_with("relogin: other.toml, line 1: listen \"other\"")
+    );
     assert!(
         refused("serve --listen 127.0.0.1:0", &[])
-            .starts_with("relogin: relogin.toml: refresh \"file\" is not a duration")
+            .starts_with("relogin: relogin.toml, line 2: refresh \"file\" is not a duration")
     );
     fs::remove_file(folder.path("relogin.toml")).unwrap();
     let args = "serve --listen 127.0.0.1:0";

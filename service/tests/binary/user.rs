@@ -10,11 +10,11 @@ fn users_are_added_listed_changed_and_removed() {
     let run = |args: &str, input: &str| folder.run(args, input);
 
     assert_eq!(
-        run("user add jane --password-stdin --name Jane\u{a0}Doe", "sesame\n").success(),
+        run("user add jane --password-stdin --name Jane\u{a0}Doe", "open sesame\n").success(),
         "added jane with id 1 to users.toml\n"
     );
     assert_eq!(
-        run("user add John --role admin --id j-4 --password-stdin", "open\r\n").success(),
+        run("user add John --role admin --id j-4 --password-stdin", "horse battery\r\n").success(),
         "added John with id j-4 to users.toml\n"
     );
     let list = run("user list", "").success();
@@ -30,13 +30,13 @@ fn users_are_added_listed_changed_and_removed() {
     );
     let path = folder.path("users.toml");
     let before = fs::read_to_string(&path).unwrap();
-    assert!(before.contains("$argon2id$v=19$m=19456,t=2,p=1$") && !before.contains("sesame"));
+    assert!(before.contains("$argon2id$v=19$m=19456,t=2,p=1$") && !before.contains("open sesame"));
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
 
-    run("user passwd JOHN --password-stdin", "other").success();
+    run("user passwd JOHN --password-stdin", "another one").success();
     let after = fs::read_to_string(&path).unwrap();
     assert_ne!(before, after);
-    run("user passwd john --password-stdin --password-cost m=8,t=1,p=1", "other").success();
+    run("user passwd john --password-stdin --password-cost m=8,t=1,p=1", "another one").success();
     assert!(fs::read_to_string(&path).unwrap().contains("$m=8,t=1,p=1$"));
     assert_eq!(run("user disable jane", "").success(), "disabled jane\n");
     assert!(run("user list", "").success().contains("user (disabled)"));
@@ -56,7 +56,7 @@ fn failed_user_commands_are_reported_in_one_line() {
         "relogin: there is no users file users.toml; create it with `relogin user add`"
     );
     assert_eq!(
-        refused("user passwd jane --password-stdin", "x"),
+        refused("user passwd jane --password-stdin", "correct horse"),
         "relogin: there is no users file users.toml; create it with `relogin user add`"
     );
     assert_eq!(refused("user add jane --password-stdin", "\n"), "relogin: the password is empty; enter one");
@@ -64,25 +64,43 @@ fn failed_user_commands_are_reported_in_one_line() {
         refused("user add jane", ""),
         "relogin: there is no terminal to ask for the password; give it with --password-stdin"
     );
-    folder.run("user add jane --password-stdin", "x").success();
+    folder.run("user add jane --password-stdin", "correct horse").success();
     assert_eq!(
-        refused("user add JANE --password-stdin", "x"),
+        refused("user add JANE --password-stdin", "correct horse"),
         "relogin: cannot add the user: there are two users of one name, 1 (\"jane\") and 2 (\"JANE\"): case, spaces and Unicode forms do not matter"
     );
     assert_eq!(
-        refused("user add john --id 1 --password-stdin", "x"),
+        refused("user add john --id 1 --password-stdin", "correct horse"),
         "relogin: cannot add the user: there are two users with the id 1"
     );
     assert_eq!(refused("user remove john", ""), "relogin: there is no user \"john\"");
     fs::write(folder.path("users.toml"), "[[user]]\nid = 1\nname = 7\n").unwrap();
-    assert!(refused("user list", "").starts_with("relogin: users file users.toml: line 3: invalid type: integer `7`"));
+    assert!(
+        refused("user list", "").starts_with("relogin: users file users.toml: line 3: name: invalid type: integer `7`")
+    );
+}
+
+/// Deleting lines by hand records nothing, but the file has recorded the id before.
+#[test]
+fn the_id_of_a_user_who_was_deleted_by_hand_is_not_given_again() {
+    let folder = Folder::new();
+    for (name, id) in [("jane", 1), ("john", 2)] {
+        let added = folder.run(&format!("user add {name} --password-stdin"), "open sesame\n").success();
+        assert_eq!(added, format!("added {name} with id {id} to users.toml\n"));
+    }
+    let text = fs::read_to_string(folder.path("users.toml")).unwrap();
+    let (before, _) = text.split_once("\n[[user]]\nid = 2").unwrap();
+    fs::write(folder.path("users.toml"), before).unwrap();
+    assert_eq!(folder.run("user list", "").success().lines().count(), 2);
+    let added = folder.run("user add mary --password-stdin", "open sesame\n").success();
+    assert_eq!(added, "added mary with id 3 to users.toml\n");
 }
 
 #[test]
 fn the_file_is_named_by_flag_environment_or_configuration() {
     let folder = Folder::new();
     fs::write(folder.path("relogin.toml"), "users = \"c.toml\"\n").unwrap();
-    let added = |args: &str, env: &[(&str, &str)]| folder.run_with(args, env, "x").success();
+    let added = |args: &str, env: &[(&str, &str)]| folder.run_with(args, env, "correct horse").success();
     assert!(added("user add a --password-stdin", &[]).ends_with(" to c.toml\n"));
     assert!(added("user add a --password-stdin", &[("RELOGIN_USERS", "e.toml")]).ends_with(" to e.toml\n"));
     assert!(
