@@ -177,6 +177,7 @@ impl App {
             peers: peers.clone(),
             instance,
             proxies: config.trusted_proxies.clone(),
+            password_rules: config.password_rules,
         };
         let auth = Auth::new(&config.name, Arc::clone(&bus), Arc::clone(&sessions), directory, options).await?;
         services.open("answering requests", |stop| auth.run(stop));

@@ -8,8 +8,10 @@
 mod answer;
 mod batch;
 mod challenge;
+mod change_password;
 mod connect;
 mod cookie_refresh;
+mod guess;
 mod header_login;
 mod hold;
 mod limits;
@@ -33,7 +35,7 @@ use futures_util::FutureExt;
 use relogin_bus::{Bus, BusError, Message, Subscription};
 use relogin_host::{errors::Chain, log_throttle::LogThrottle};
 use relogin_res::service::Response;
-use relogin_users::UserDirectory;
+use relogin_users::{UserDirectory, password_rules::PasswordRules};
 use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, warn};
@@ -101,6 +103,7 @@ struct AuthContext {
     /// How the instances inform each other how logins have ended.
     outcomes: Option<Outcomes>,
     proxies: TrustedProxies,
+    password_rules: PasswordRules,
 }
 
 /// Settings.
@@ -122,6 +125,8 @@ pub struct AuthOptions {
     pub instance: Option<String>,
     /// Proxies that may name their clients.
     pub proxies: TrustedProxies,
+    /// What is asked of new passwords.
+    pub password_rules: PasswordRules,
 }
 
 /// How long a request may wait before it is processed. Its sender waits 3 s, both Resgate and the
@@ -146,7 +151,17 @@ impl Auth {
     ) -> Result<Self, BusError> {
         let mut patterns = ["auth", "access", "get", "call"].map(|kind| format!("{kind}.{name}.>")).to_vec();
         patterns.push(format!("access.{name}"));
-        let AuthOptions { throttle, cookie, issuers, cookie_session, peers, instance, origins, proxies } = options;
+        let AuthOptions {
+            throttle,
+            cookie,
+            issuers,
+            cookie_session,
+            peers,
+            instance,
+            origins,
+            proxies,
+            password_rules,
+        } = options;
         let requests = match &instance {
             // What comes for this instance comes to one of the group, too, which leaves it.
             Some(instance) => {
@@ -172,6 +187,7 @@ impl Auth {
             outcomes: instance.as_ref().map(|instance| Outcomes::new(name, instance)),
             instance,
             proxies,
+            password_rules,
         };
         Ok(Self {
             requests,
@@ -215,7 +231,9 @@ impl Auth {
             let route = Route::of(&subject, &self.cx.name);
             match (reply, &route) {
                 (Some(_), _) if since.elapsed() > MAX_WAIT => self.drop_overdue(payload),
-                (Some(reply), Route::Login) => self.take_login(route, payload, reply, tasks).await,
+                (Some(reply), Route::Login | Route::ChangePassword) => {
+                    self.take_login(route, payload, reply, tasks).await;
+                }
                 (Some(reply), _) => {
                     let place = match self.limits.enter() {
                         Some(place) => place,
@@ -332,6 +350,7 @@ impl AuthContext {
             Route::HeaderLogin => Box::pin(header_login::header_login(self, payload)).await,
             Route::MethodAccess if self.key_cookie.is_some() => Ok(cookie_refresh::access()),
             Route::AfterHeaderAuth if self.key_cookie.is_some() => Ok(Response::null()),
+            Route::ChangePassword => Box::pin(change_password::change_password(self, payload, reply)).await,
             Route::Renew => renew::renew(self, payload).await,
             Route::RenewAt(_) if self.instance.is_some() => renew::renew(self, payload).await,
             Route::UserAccess(cid) => user::access(cid, payload),

@@ -86,6 +86,9 @@ struct UserArgs {
     /// m=19456,t=2,p=1]
     #[arg(long, env = "RELOGIN_PASSWORD_COST", value_name = "COST", global = true)]
     password_cost: Option<String>,
+    /// Characters that a new password must have, 8 to 64 [default: 8]
+    #[arg(long, env = "RELOGIN_PASSWORD_MIN_LENGTH", value_name = "N", global = true)]
+    password_min_length: Option<String>,
     /// The data folder of the service, for `changed` [default: relogin-data]
     #[arg(long, env = "RELOGIN_DATA", value_name = "FOLDER", global = true)]
     data: Option<PathBuf>,
@@ -286,8 +289,8 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocation, Str
             }
         },
         CliCommand::Secret(SecretArgs { command }) => Invocation::Secret(secret::change(command)),
-        CliCommand::User(UserArgs { config, users, password_cost, data, command }) => {
-            let options = Options { users, password_cost, data, ..Options::default() };
+        CliCommand::User(UserArgs { config, users, password_cost, password_min_length, data, command }) => {
+            let options = Options { users, password_cost, password_min_length, data, ..Options::default() };
             let layers = layers(options, config, matches);
             match command {
                 UserCommand::Edit(edit) => Invocation::User(layers, edit),

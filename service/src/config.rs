@@ -22,7 +22,7 @@ pub use layers::Layers;
 pub use options::Options;
 use origin::Value;
 pub use origin::{ConfigError, Origin};
-use relogin_users::cost::Cost;
+use relogin_users::{cost::Cost, password_rules::PasswordRules};
 pub use resgate::resgate;
 pub use values::{Problem, listen, replicas};
 
@@ -139,6 +139,7 @@ pub fn resolve(layers: Layers) -> Result<Config, ConfigError> {
         name,
         users,
         password_cost: password_cost(&options)?,
+        password_rules: password_rules(&options)?,
         cookie,
         cookie_session: cookie_session.is_some_and(|it| it.value),
         throttle: options.throttle()?.map_or_else(ThrottleKind::default, |throttle| throttle.value),
@@ -165,18 +166,19 @@ pub fn resolve(layers: Layers) -> Result<Config, ConfigError> {
     })
 }
 
-/// The users file of `relogin user`, and the cost of its password hashes.
+/// The users file of `relogin user`, the cost of its password hashes, and what is asked of
+/// passwords.
 ///
 /// # Errors
 /// [`ConfigError`] if the configuration file or an option is unusable.
-pub fn users_file(layers: Layers) -> Result<(PathBuf, Cost), ConfigError> {
+pub fn users_file(layers: Layers) -> Result<(PathBuf, Cost, PasswordRules), ConfigError> {
     let options = layers.read()?;
     let path = match options.users()? {
         None => DEFAULT_USERS.into(),
         Some(Value { value: UsersSource::File { path, .. }, .. }) => path,
         Some(users) => return Err(users.is_wrong(Problem::UsersAreNoFile)),
     };
-    Ok((path, password_cost(&options)?))
+    Ok((path, password_cost(&options)?, password_rules(&options)?))
 }
 
 /// The folder for everything that must last.
@@ -223,6 +225,10 @@ fn tls_files(options: &layers::Given) -> Result<Option<TlsFiles>, ConfigError> {
 
 fn password_cost(options: &layers::Given) -> Result<Cost, ConfigError> {
     Ok(options.password_cost()?.map_or(Cost::OWASP, |cost| cost.value))
+}
+
+fn password_rules(options: &layers::Given) -> Result<PasswordRules, ConfigError> {
+    Ok(options.password_min_length()?.map_or_else(PasswordRules::default, |rules| rules.value))
 }
 
 /// Lifetimes that fit together. Defaults adapt to the ones that were given.
@@ -513,6 +519,12 @@ mod tests {
                 "password-cost = \"m=1,t=1,p=1\"",
                 "FILE, line 1: password-cost \"m=1,t=1,p=1\" is below Argon2's minimum",
             ),
+            (
+                "--password-min-length 7",
+                "",
+                "--password-min-length \"7\" is not a length for passwords; write a number",
+            ),
+            ("", "password-min-length = 65", "FILE, line 1: password-min-length \"65\" is not a length"),
             ("--log inof", "", "--log \"inof\" is not a log filter, because \"inof\" is neither a level nor a part"),
             ("--log relogin=loud", "", "--log \"relogin=loud\" is not a log filter"),
             ("", "refresh-in = \"5m\"", "FILE, line 1: unknown field `refresh-in`, expected one of"),

@@ -62,8 +62,8 @@ fn run(args: impl Iterator<Item = OsString>) -> anyhow::Result<ExitCode> {
     match cli::parse(args) {
         Ok(Invocation::Print(text)) => io::stdout().write_all(text.as_bytes())?,
         Ok(Invocation::User(layers, command)) => {
-            let (path, cost) = config::users_file(layers)?;
-            cli::user::run(&path, cost, command, &mut io::stdout())?;
+            let (path, cost, rules) = config::users_file(layers)?;
+            cli::user::run(&path, (cost, rules), command, &mut io::stdout())?;
         }
         Ok(Invocation::Changed(layers, change)) => {
             cli::user::announce(&config::data_folder(layers)?, &change, &mut io::stdout())?;

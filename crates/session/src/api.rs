@@ -122,6 +122,15 @@ pub struct LogoutParams {
     pub sid: Option<SessionId>,
 }
 
+/// Params of `auth.<name>.changePassword`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ChangePasswordParams {
+    /// The user's password, as typed.
+    pub current: Secret,
+    /// The one that they want, as typed.
+    pub new: Secret,
+}
+
 /// The result of login and relogin.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -176,6 +185,15 @@ pub enum Denied {
     /// The token of an issuer is missing or unusable; the log says why.
     #[error("Invalid token")]
     InvalidToken,
+    /// The current password of a user who wants another one is wrong.
+    #[error("Wrong password")]
+    WrongPassword,
+    /// The new password is easy to guess.
+    #[error("The password is too easy to guess")]
+    PasswordTooWeak,
+    /// The user's password cannot be changed here.
+    #[error("The password cannot be changed here")]
+    PasswordNotChangeable,
     /// There is no such method.
     #[error("Method not found")]
     MethodNotFound,
@@ -194,6 +212,9 @@ impl Denied {
             Self::InvalidChallenge => "session.invalidChallenge",
             Self::CookieRequired => "session.cookieRequired",
             Self::InvalidToken => "session.invalidToken",
+            Self::WrongPassword => "session.wrongPassword",
+            Self::PasswordTooWeak => "session.passwordTooWeak",
+            Self::PasswordNotChangeable => "session.passwordNotChangeable",
             Self::MethodNotFound => "system.methodNotFound",
         }
     }
@@ -259,7 +280,8 @@ mod tests {
     fn debug_shows_no_secret() {
         let login: LoginParams = serde_json::from_str(r#"{"username":"jane","password":"hunter2"}"#).unwrap();
         let relogin: ReloginParams = serde_json::from_str(r#"{"reloginKey":"hunter2"}"#).unwrap();
-        assert!(!format!("{login:?} {relogin:?}").contains("hunter2"));
+        let change: ChangePasswordParams = serde_json::from_str(r#"{"current":"hunter2","new":"hunter2"}"#).unwrap();
+        assert!(!format!("{login:?} {relogin:?} {change:?}").contains("hunter2"));
     }
 
     /// The denial after this one. The match is exhaustive, so that no denial can be left out.
@@ -272,7 +294,10 @@ mod tests {
             Denied::NotLoggedIn => Denied::InvalidChallenge,
             Denied::InvalidChallenge => Denied::CookieRequired,
             Denied::CookieRequired => Denied::InvalidToken,
-            Denied::InvalidToken => Denied::MethodNotFound,
+            Denied::InvalidToken => Denied::WrongPassword,
+            Denied::WrongPassword => Denied::PasswordTooWeak,
+            Denied::PasswordTooWeak => Denied::PasswordNotChangeable,
+            Denied::PasswordNotChangeable => Denied::MethodNotFound,
             Denied::MethodNotFound => return None,
         })
     }
@@ -290,6 +315,9 @@ mod tests {
             session.invalidChallenge: Invalid challenge
             session.cookieRequired: Cookie required
             session.invalidToken: Invalid token
+            session.wrongPassword: Wrong password
+            session.passwordTooWeak: The password is too easy to guess
+            session.passwordNotChangeable: The password cannot be changed here
             system.methodNotFound: Method not found"#]]
         .assert_eq(&table.join("\n"));
     }

@@ -15,10 +15,12 @@ use thiserror::Error;
 use tracing::{info, warn};
 
 use crate::{
-    Credentials, DirectoryError, PasswordCheck, UserDirectory,
+    Credentials, DirectoryError, PasswordChange, PasswordChanged, PasswordCheck, UserDirectory,
     cost::Cost,
     list::{Candidate, Users},
+    own_changes::{OwnChange, OwnChanges, SeenChange},
     password::{HashedForm, PasswordChecks, PasswordHash},
+    prepare::prepared_username,
 };
 
 /// Answers from a list in memory, which can be replaced at any time.
@@ -27,6 +29,8 @@ pub struct ListDirectory {
     listed: RwLock<Listed>,
     checks: PasswordChecks,
     renewal: Option<Renewal>,
+    changes: Option<PasswordSaving>,
+    own: OwnChanges,
 }
 
 /// The list is empty, and nothing is known from before: as at a start whose users file does not
@@ -47,6 +51,29 @@ struct Listed {
 pub type KeepHash =
     dyn Fn(&str, &PasswordHash, &PasswordHash) -> Result<(), Box<dyn Error + Send + Sync>> + Send + Sync;
 
+/// Saves the hash of a user's new password where the list comes from, if the old one is still
+/// there: username, old, new. May block.
+pub type SaveHash =
+    dyn Fn(&str, &PasswordHash, &PasswordHash) -> Result<Saved, Box<dyn Error + Send + Sync>> + Send + Sync;
+
+/// What became of a new password's hash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Saved {
+    /// It is saved.
+    Done,
+    /// The old one was not there any more.
+    Outdated,
+    /// Nothing may be written there.
+    ReadOnly,
+}
+
+/// That users may change their passwords: at which cost the new ones are hashed, and where they are
+/// saved; nowhere but in memory, if the list comes from nowhere.
+struct PasswordSaving {
+    cost: Cost,
+    save: Option<Arc<SaveHash>>,
+}
+
 /// The configured cost of hashes, and where renewed ones are saved.
 struct Renewal {
     cost: Cost,
@@ -58,7 +85,7 @@ impl ListDirectory {
     #[must_use]
     pub fn new(users: Users, checks: PasswordChecks) -> Self {
         let listed = Listed { users: Arc::new(users), kept: Arc::default() };
-        Self { listed: RwLock::new(listed), checks, renewal: None }
+        Self { listed: RwLock::new(listed), checks, renewal: None, changes: None, own: OwnChanges::default() }
     }
 
     /// The same, which renews hashes of another cost, or of a password that was not prepared, when
@@ -66,6 +93,17 @@ impl ListDirectory {
     #[must_use]
     pub fn renewing(self, cost: Cost, keep: Arc<KeepHash>) -> Self {
         Self { renewal: Some(Renewal { cost, keep }), ..self }
+    }
+
+    /// The same, whose users may change their passwords.
+    #[must_use]
+    pub fn changing(self, cost: Cost, save: Option<Arc<SaveHash>>) -> Self {
+        Self { changes: Some(PasswordSaving { cost, save }), ..self }
+    }
+
+    /// Passwords that were changed here, as far as `users`, read from the file, has them.
+    pub(crate) fn own_changes_in(&self, users: &Users) -> HashMap<UserId, SeenChange> {
+        self.own.seen_in(users)
     }
 
     /// Answers from `users` from now on; returns the previous list. Checks in flight use the list
@@ -77,7 +115,7 @@ impl ListDirectory {
     /// The same, with users whose sessions go on although they are not in the list: nobody can log
     /// in as one of them.
     pub fn exchange_keeping(&self, users: Users, kept: HashMap<UserId, User>) -> Arc<Users> {
-        let listed = Listed { users: Arc::new(users), kept: Arc::new(kept) };
+        let listed = Listed { users: Arc::new(self.own.make_in(users)), kept: Arc::new(kept) };
         // Nothing can panic while the lock is held, so a poisoned one still holds a complete list.
         std::mem::replace(&mut *self.listed.write().unwrap_or_else(PoisonError::into_inner), listed).users
     }
@@ -135,6 +173,52 @@ impl UserDirectory for ListDirectory {
         Ok(PasswordCheck::Right(user))
     }
 
+    async fn change_password(
+        &self,
+        change: PasswordChange<'_>,
+        queued: &(dyn Fn() + Send + Sync),
+    ) -> Result<PasswordChanged, DirectoryError> {
+        let Some(PasswordSaving { cost, save }) = &self.changes else { return Ok(PasswordChanged::NotOffered) };
+        let PasswordChange { id, session: keep, current, new, remote_addr: _ } = change;
+        let users = self.users();
+        let Some(entry) = users.with_id(id).filter(|entry| !entry.is_disabled) else {
+            return Ok(PasswordChanged::Wrong);
+        };
+        let (username, old) = (entry.username.clone(), entry.password.clone());
+        if self.checks.check(old.clone(), current.clone(), queued).await?.is_none() {
+            return Ok(PasswordChanged::Wrong);
+        }
+        let new = self.checks.hash(new.clone(), *cost).await?;
+        if let Some(save) = save.clone() {
+            // First, because whoever follows the file may see it there at once.
+            self.own.begin(id, OwnChange { old: old.clone(), new: new.clone(), keep, is_applied: false });
+            let (old, new) = (old.clone(), new.clone());
+            let saved = tokio::task::spawn_blocking(move || save(&username, &old, &new)).await;
+            let saved = saved.unwrap_or_else(|panic| Err(panic.into()));
+            if !matches!(saved, Ok(Saved::Done)) {
+                self.own.take_back(id);
+            }
+            match saved.map_err(DirectoryError::Failed)? {
+                Saved::Done => {}
+                Saved::Outdated => return Ok(PasswordChanged::Wrong),
+                Saved::ReadOnly => {
+                    warn!(user = %id, "a password was not changed, because the users file may not be written");
+                    return Ok(PasswordChanged::NotOffered);
+                }
+            }
+        }
+        self.remember(id, &old, &new);
+        Ok(PasswordChanged::Changed)
+    }
+
+    fn sessions_notified(&self, id: &UserId) {
+        self.own.applied(id);
+    }
+
+    fn username_of(&self, id: &UserId) -> Option<String> {
+        self.users().with_id(id).map(|entry| prepared_username(&entry.username))
+    }
+
     fn at_once(&self) -> usize {
         self.checks.at_once()
     }
@@ -155,6 +239,12 @@ impl UserDirectory for ListDirectory {
 impl fmt::Debug for Renewal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Renewal").field("cost", &self.cost).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for PasswordSaving {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PasswordSaving").field("cost", &self.cost).finish_non_exhaustive()
     }
 }
 
@@ -283,6 +373,46 @@ mod tests {
         let new = directory.users().entries()[0].password.clone();
         assert!(new.has_cost(cost) && new.mark() == old.mark());
         assert_eq!(*kept.lock().unwrap(), [("Jane".to_owned(), old, new)], "once");
+    }
+
+    async fn change(directory: &ListDirectory, current: &str, new: &str) -> PasswordChanged {
+        let (current, new) = (Secret::new(current.to_owned()), Secret::new(new.to_owned()));
+        let (id, session) = (UserId::Number(3), relogin_session::SessionId([1; 16]));
+        let change = PasswordChange { id: &id, session, current: &current, new: &new, remote_addr: None };
+        directory.change_password(change, &|| {}).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_password_is_changed_by_whoever_knows_it_and_where_it_can_be_saved() {
+        let directory = ListDirectory::new(jane(), PasswordChecks::new());
+        assert_eq!(change(&directory, "sesame", "correct horse").await, PasswordChanged::NotOffered);
+
+        let cost = CHEAP.parse().unwrap();
+        let in_memory = directory.changing(cost, None);
+        assert_eq!(change(&in_memory, "Sesame", "correct horse").await, PasswordChanged::Wrong);
+        assert!(is_right(&verify(&in_memory, "jane", "sesame").await));
+        assert_eq!(change(&in_memory, "sesame", "correct horse").await, PasswordChanged::Changed);
+        assert!(!is_right(&verify(&in_memory, "jane", "sesame").await));
+        assert!(is_right(&verify(&in_memory, "jane", "correct horse").await));
+
+        for (saved, expected) in [
+            (Saved::Done, PasswordChanged::Changed),
+            (Saved::Outdated, PasswordChanged::Wrong),
+            (Saved::ReadOnly, PasswordChanged::NotOffered),
+        ] {
+            let save = Arc::new(move |name: &str, _: &PasswordHash, _: &PasswordHash| {
+                assert_eq!(name, "Jane");
+                Ok(saved)
+            });
+            let before = jane();
+            let directory = ListDirectory::new(before.clone(), PasswordChecks::new()).changing(cost, Some(save));
+            assert_eq!(change(&directory, "sesame", "correct horse").await, expected);
+            let is_changed = expected == PasswordChanged::Changed;
+            assert_eq!(is_right(&verify(&directory, "jane", "correct horse").await), is_changed, "{saved:?}");
+            // A list that was read before does not bring the old one back.
+            directory.exchange(before);
+            assert_eq!(is_right(&verify(&directory, "jane", "correct horse").await), is_changed, "{saved:?}");
+        }
     }
 
     #[tokio::test]

@@ -44,6 +44,15 @@ pub enum EditError {
     NoSuchUser(String),
 }
 
+impl EditError {
+    /// True if the file, or its folder, may not be written.
+    #[must_use]
+    pub fn is_read_only(&self) -> bool {
+        use io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
+        matches!(self, Self::File(FileError::Io { source, .. }) if matches!(source.kind(), PermissionDenied | ReadOnlyFilesystem))
+    }
+}
+
 /// Adds a user and returns the id. Creates the file if there is none.
 ///
 /// # Errors
@@ -76,17 +85,19 @@ pub fn set_password(path: &Path, username: &str, password: &PasswordHash) -> Res
     })
 }
 
-/// Replaces the hash `old` of a user by `new`, unless it has changed since.
+/// Replaces the hash `old` of a user by `new`, unless it has changed since. Returns whether it was
+/// replaced.
 ///
 /// # Errors
 /// [`EditError`] if there is no such user or the file cannot be changed.
-pub fn renew_hash(path: &Path, username: &str, old: &PasswordHash, new: &PasswordHash) -> Result<(), EditError> {
+pub fn replace_hash(path: &Path, username: &str, old: &PasswordHash, new: &PasswordHash) -> Result<bool, EditError> {
     edit(path, false, |Edited { list, .. }, _| {
         let table = find(list, username)?;
-        if table.get("password").and_then(Item::as_str) == Some(&old.to_string()) {
+        let is_old = table.get("password").and_then(Item::as_str) == Some(&old.to_string());
+        if is_old {
             table["password"] = value(new.to_string());
         }
-        Ok(())
+        Ok(is_old)
     })
 }
 
@@ -308,9 +319,9 @@ mod tests {
         add(&path, user("jane")).unwrap();
         let hash = |t: u8| HASH.replace("t=1", &format!("t={t}")).parse::<PasswordHash>().unwrap();
         let now = || Users::parse(&fs::read_to_string(&path).unwrap()).unwrap().named("jane").unwrap().password.clone();
-        renew_hash(&path, "Jane", &hash(1), &hash(2)).unwrap();
+        assert!(replace_hash(&path, "Jane", &hash(1), &hash(2)).unwrap());
         assert_eq!(now(), hash(2));
-        renew_hash(&path, "Jane", &hash(1), &hash(3)).unwrap();
+        assert!(!replace_hash(&path, "Jane", &hash(1), &hash(3)).unwrap());
         assert_eq!(now(), hash(2));
     }
 

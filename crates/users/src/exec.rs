@@ -20,7 +20,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{Credentials, DirectoryError, PasswordCheck, UserDirectory, external};
+use crate::{Credentials, DirectoryError, PasswordChange, PasswordChanged, PasswordCheck, UserDirectory, external};
 
 /// Asks a program: the request goes to its standard input, the answer comes from its standard
 /// output.
@@ -207,6 +207,16 @@ impl UserDirectory for ExecDirectory {
         queued();
         let answer = self.ask(&self.logins, external::ask_login(credentials)).await?;
         self.read(external::read_login(&answer))
+    }
+
+    async fn change_password(
+        &self,
+        change: PasswordChange<'_>,
+        queued: &(dyn Fn() + Send + Sync),
+    ) -> Result<PasswordChanged, DirectoryError> {
+        queued();
+        let answer = self.ask(&self.logins, external::ask_change(change)).await?;
+        self.read(external::read_changed(&answer))
     }
 
     fn at_once(&self) -> usize {

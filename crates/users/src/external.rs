@@ -12,7 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-use crate::{Credentials, DirectoryError, PasswordCheck, UserChange};
+use crate::{Credentials, DirectoryError, PasswordChange, PasswordChanged, PasswordCheck, UserChange};
 
 /// Why the other program's answer is unusable.
 #[derive(Debug, Error)]
@@ -41,6 +41,25 @@ pub(crate) fn ask_login(credentials: Credentials<'_>) -> Bytes {
 /// A user to be looked up.
 pub(crate) fn ask_user(id: &UserId) -> Bytes {
     encode(&Question::User { id })
+}
+
+/// A password to be changed.
+pub(crate) fn ask_change(change: PasswordChange<'_>) -> Bytes {
+    let PasswordChange { id, session: sid, current, new, remote_addr } = change;
+    encode(&Question::Change { id, current, new, sid, remote_addr })
+}
+
+/// The answer to [`ask_change`]. A directory that knows of no such request takes it for
+/// [`ask_user`]'s, and answers with a user: then it offers no changes.
+pub(crate) fn read_changed(answer: &[u8]) -> Result<PasswordChanged, ExternalError> {
+    let form: ChangedForm = read::credentials(answer).map_err(|error| ExternalError::Malformed(error.column()))?;
+    match form {
+        ChangedForm { changed: Some(true), error: None, .. } => Ok(PasswordChanged::Changed),
+        ChangedForm { changed: Some(false), error: None, weak: true, .. } => Ok(PasswordChanged::Weak),
+        ChangedForm { changed: Some(false), error: None, .. } => Ok(PasswordChanged::Wrong),
+        ChangedForm { changed: None, .. } => Answer::read(answer).map(|_| PasswordChanged::NotOffered),
+        ChangedForm { error: Some(error), .. } => Err(ExternalError::Refused(Code::of(error.code.as_ref()))),
+    }
 }
 
 /// The answer to [`ask_login`].
@@ -83,6 +102,14 @@ enum Question<'a> {
         password: &'a Secret,
         remote_addr: Option<&'a str>,
     },
+    #[serde(rename_all = "camelCase")]
+    Change {
+        id: &'a UserId,
+        current: &'a Secret,
+        new: &'a Secret,
+        sid: SessionId,
+        remote_addr: Option<&'a str>,
+    },
     User {
         id: &'a UserId,
     },
@@ -116,6 +143,16 @@ struct AnswerForm {
     user: Option<Option<User>>,
     #[serde(default)]
     id: Option<UserId>,
+    #[serde(default)]
+    error: Option<ErrorForm>,
+}
+
+#[derive(Deserialize)]
+struct ChangedForm {
+    #[serde(default)]
+    changed: Option<bool>,
+    #[serde(default)]
+    weak: bool,
     #[serde(default)]
     error: Option<ErrorForm>,
 }
@@ -171,6 +208,34 @@ mod tests {
         assert_eq!(ask(None), r#"{"username":"Jane","password":"sesame","remoteAddr":null}"#);
         assert_eq!(ask_user(&UserId::Number(3)), r#"{"id":3}"#);
         assert_eq!(ask_user(&UserId::Text("j-4".into())), r#"{"id":"j-4"}"#);
+        let (id, new) = (UserId::Number(3), Secret::new("horse".to_owned()));
+        let session = SessionId([0; 16]);
+        let change = PasswordChange { id: &id, session, current: &password, new: &new, remote_addr: Some("1.2.3.4:5") };
+        let expected =
+            r#"{"id":3,"current":"sesame","new":"horse","sid":"AAAAAAAAAAAAAAAAAAAAAA","remoteAddr":"1.2.3.4:5"}"#;
+        assert_eq!(ask_change(change), expected);
+    }
+
+    #[test]
+    fn a_change_is_made_refused_or_not_offered_and_nothing_else_is_taken_for_one() {
+        let read = |text: &str| read_changed(text.as_bytes());
+        assert_eq!(read(r#"{"changed":true,"more":1}"#).unwrap(), PasswordChanged::Changed);
+        assert_eq!(read(r#"{"changed":false}"#).unwrap(), PasswordChanged::Wrong);
+        assert_eq!(read(r#"{"changed":false,"weak":true}"#).unwrap(), PasswordChanged::Weak);
+        for text in [r#"{"user":{"id":3,"name":"Jane","role":"user"}}"#, r#"{"user":null}"#] {
+            assert_eq!(read(text).unwrap(), PasswordChanged::NotOffered);
+        }
+        for text in [
+            "hunter2",
+            "{}",
+            r#"{"changed":"hunter2"}"#,
+            r#"{"changed":true,"error":{"code":"db.down"}}"#,
+            r#"{"error":{"code":"db.down"}}"#,
+            r#"{"weak":true}"#,
+        ] {
+            let error = read(text).unwrap_err();
+            assert!(!Chain(&error).to_string().contains("hunter2"), "{text}: {error}");
+        }
     }
 
     #[test]

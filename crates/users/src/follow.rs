@@ -148,7 +148,7 @@ impl Follower {
                                 AGREEMENT.as_secs()
                             );
                         }
-                        news.add(known);
+                        news.add(known, &directory.own_changes_in(&users));
                         directory.exchange_keeping(users, kept);
                     }
                     Ok(watch.count())

@@ -56,6 +56,13 @@ impl LastSeenUsers {
             .collect()
     }
 
+    /// A user, if known, has another password, of which their sessions were notified.
+    pub(crate) fn set_password(&mut self, id: &UserId, password: PasswordMark) {
+        if let Some(known) = self.0.get_mut(id) {
+            known.password = password;
+        }
+    }
+
     /// Who they are.
     pub fn ids(&self) -> impl Iterator<Item = &UserId> {
         self.0.keys()

@@ -3,7 +3,8 @@
 //!
 //! [`UserDirectory`] is implemented over a users file ([`mod@file`], [`follow`], [`edit`],
 //! [`directory`]), a service on NATS ([`nats`]) and a program ([`exec`]). [`password`] hashes and
-//! checks passwords, [`prepare`] makes one text of the spellings of a name or a password.
+//! checks passwords, [`password_rules`] says which new ones are accepted, [`prepare`] makes one
+//! text of the spellings of a name or a password.
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
@@ -20,7 +21,9 @@ pub mod hash_memory;
 pub mod last_seen;
 pub mod list;
 pub mod nats;
+mod own_changes;
 pub mod password;
+pub mod password_rules;
 pub mod prepare;
 pub mod removals;
 pub mod shared;
@@ -60,6 +63,35 @@ pub enum PasswordCheck {
     Wrong(Option<UserId>),
 }
 
+/// A user who is logged in wants another password.
+#[derive(Clone, Copy, Debug)]
+pub struct PasswordChange<'a> {
+    /// The user.
+    pub id: &'a UserId,
+    /// The session in which they ask for it.
+    pub session: SessionId,
+    /// Their password, as typed.
+    pub current: &'a Secret,
+    /// The one that they want, as typed.
+    pub new: &'a Secret,
+    /// Where the request comes from, `ip:port`, as the gateway reports it.
+    pub remote_addr: Option<&'a str>,
+}
+
+/// What became of a [`PasswordChange`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PasswordChanged {
+    /// The user has the new password. Their other sessions are to end; then call
+    /// [`UserDirectory::sessions_notified`].
+    Changed,
+    /// `current` is not their password.
+    Wrong,
+    /// The directory does not accept the new one.
+    Weak,
+    /// Passwords of this directory cannot be changed here.
+    NotOffered,
+}
+
 /// Knows users and their passwords.
 #[async_trait]
 pub trait UserDirectory: Send + Sync {
@@ -79,6 +111,27 @@ pub trait UserDirectory: Send + Sync {
     /// # Errors
     /// [`DirectoryError`] if the directory cannot answer.
     async fn find(&self, id: &UserId) -> Result<Option<User>, DirectoryError>;
+
+    /// Gives a user another password, if `current` is theirs. Calls `queued` as
+    /// [`UserDirectory::verify`] does. Whether the new one is a good one is checked before.
+    ///
+    /// # Errors
+    /// [`DirectoryError`] if the directory cannot answer.
+    async fn change_password(
+        &self,
+        _change: PasswordChange<'_>,
+        _queued: &(dyn Fn() + Send + Sync),
+    ) -> Result<PasswordChanged, DirectoryError> {
+        Ok(PasswordChanged::NotOffered)
+    }
+
+    /// The sessions of a user who has changed their password were notified of it.
+    fn sessions_notified(&self, _id: &UserId) {}
+
+    /// The name by which the user logs in, prepared, if the directory has it at hand.
+    fn username_of(&self, _id: &UserId) -> Option<String> {
+        None
+    }
 
     /// How many credentials it can check at a time; more would only wait there.
     fn at_once(&self) -> usize {

@@ -13,7 +13,7 @@ use thiserror::Error;
 use tokio::time::{sleep, timeout};
 
 pub use self::changes::Changes;
-use crate::{Credentials, DirectoryError, PasswordCheck, UserDirectory, external};
+use crate::{Credentials, DirectoryError, PasswordChange, PasswordChanged, PasswordCheck, UserDirectory, external};
 
 /// Asks a service on the bus.
 pub struct NatsDirectory {
@@ -67,6 +67,21 @@ impl NatsDirectory {
         timeout(deadline, answered).await.unwrap_or_else(|_| Err(AskError::Late(subject())))
     }
 
+    /// Asks what may take long, and says so if it does.
+    async fn ask_slowly(&self, question: Bytes, queued: &(dyn Fn() + Send + Sync)) -> Result<Bytes, DirectoryError> {
+        let asking = self.ask(question, LOGIN_DEADLINE);
+        tokio::pin!(asking);
+        let answer = tokio::select! {
+            biased;
+            answer = &mut asking => answer,
+            () = sleep(SLOW) => {
+                queued();
+                asking.await
+            }
+        };
+        answer.map_err(external::failed)
+    }
+
     fn read<T>(&self, answer: Result<T, external::ExternalError>) -> Result<T, DirectoryError> {
         answer.map_err(|error| external::failed(AskError::Answer(self.subject.clone(), error)))
     }
@@ -79,17 +94,17 @@ impl UserDirectory for NatsDirectory {
         credentials: Credentials<'_>,
         queued: &(dyn Fn() + Send + Sync),
     ) -> Result<PasswordCheck, DirectoryError> {
-        let asking = self.ask(external::ask_login(credentials), LOGIN_DEADLINE);
-        tokio::pin!(asking);
-        let answer = tokio::select! {
-            biased;
-            answer = &mut asking => answer,
-            () = sleep(SLOW) => {
-                queued();
-                asking.await
-            }
-        };
-        self.read(external::read_login(&answer.map_err(external::failed)?))
+        let answer = self.ask_slowly(external::ask_login(credentials), queued).await?;
+        self.read(external::read_login(&answer))
+    }
+
+    async fn change_password(
+        &self,
+        change: PasswordChange<'_>,
+        queued: &(dyn Fn() + Send + Sync),
+    ) -> Result<PasswordChanged, DirectoryError> {
+        let answer = self.ask_slowly(external::ask_change(change), queued).await?;
+        self.read(external::read_changed(&answer))
     }
 
     async fn find(&self, id: &UserId) -> Result<Option<User>, DirectoryError> {
@@ -167,6 +182,32 @@ mod tests {
         let directory = rig(|_| Some((Duration::ZERO, r#"{"user":null}"#))).await;
         assert_eq!(verify(&directory, &queued).await, Ok(PasswordCheck::Wrong(None)));
         assert_eq!(find(&directory).await, Ok(None));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_service_changes_passwords_if_it_offers_that() {
+        let (id, session) = (UserId::Number(3), relogin_session::SessionId([0; 16]));
+        let [current, new] = ["hunter2", "correct horse"].map(|text| Secret::new(text.to_owned()));
+        let change = PasswordChange { id: &id, session, current: &current, new: &new, remote_addr: None };
+        let queued = AtomicUsize::new(0);
+        let tell = || {
+            queued.fetch_add(1, SeqCst);
+        };
+        let offers = rig(|question| {
+            let sid = "AAAAAAAAAAAAAAAAAAAAAA";
+            let expected =
+                format!(r#"{{"id":3,"current":"hunter2","new":"correct horse","sid":"{sid}","remoteAddr":null}}"#);
+            let answer = if question == expected { r#"{"changed":true}"# } else { "{}" };
+            Some((Duration::from_secs(9), answer))
+        })
+        .await;
+        assert_eq!(offers.change_password(change, &tell).await.unwrap(), PasswordChanged::Changed);
+        assert_eq!(queued.load(SeqCst), 1, "as slow as a login may be");
+        // One from before there were changes answers whose id it is.
+        let offers_none = rig(|_| Some((Duration::ZERO, r#"{"user":{"id":3,"name":"Jane","role":"user"}}"#))).await;
+        assert_eq!(offers_none.change_password(change, &tell).await.unwrap(), PasswordChanged::NotOffered);
+        let silent = rig(|_| None).await;
+        assert!(silent.change_password(change, &tell).await.is_err());
     }
 
     #[tokio::test(start_paused = true)]

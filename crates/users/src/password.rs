@@ -69,11 +69,15 @@ impl PasswordHash {
     /// # Errors
     /// [`HashingError`] if the system has no memory or randomness left.
     pub fn of(password: &Secret, cost: Cost) -> Result<Self, HashingError> {
+        Self::of_in(password, cost, &mut HashMemory::default())
+    }
+
+    fn of_in(password: &Secret, cost: Cost, memory: &mut HashMemory) -> Result<Self, HashingError> {
         let mut salt = [0; Salt::RECOMMENDED_LENGTH];
         SysRng.try_fill_bytes(&mut salt).map_err(|_| password_hash::Error::Crypto)?;
         let salt = Salt::new(&salt).map_err(password_hash::Error::from)?;
         let prepared = prepared_password(password);
-        argon2id_hash(prepared.as_ref().unwrap_or(password), salt, cost, &mut HashMemory::default())
+        argon2id_hash(prepared.as_ref().unwrap_or(password), salt, cost, memory)
     }
 
     /// The hash of the same password at another cost. It keeps the salt, and with it its
@@ -258,6 +262,14 @@ impl PasswordChecks {
         cost: Cost,
     ) -> Result<PasswordHash, DirectoryError> {
         self.run(move |memory| hash.renewed(&password, cost, memory), &|| {}).await
+    }
+
+    /// [`PasswordHash::of`], in its turn among the checks.
+    ///
+    /// # Errors
+    /// [`DirectoryError::Busy`] if the queue is full, [`DirectoryError::Failed`] if hashing failed.
+    pub async fn hash(&self, password: Secret, cost: Cost) -> Result<PasswordHash, DirectoryError> {
+        self.run(move |memory| PasswordHash::of_in(&password, cost, memory), &|| {}).await
     }
 
     async fn run<T: Send + 'static>(

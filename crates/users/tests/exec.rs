@@ -12,9 +12,9 @@ use std::{
 };
 
 use relogin_host::errors::Chain;
-use relogin_session::{Secret, User, UserId};
+use relogin_session::{Secret, SessionId, User, UserId};
 use relogin_users::{
-    Credentials, PasswordCheck, UserDirectory,
+    Credentials, PasswordChange, PasswordChanged, PasswordCheck, UserDirectory,
     exec::{ExecDirectory, Limits},
 };
 use rustix::fs::{CWD, FileType, Mode, OFlags};
@@ -52,6 +52,24 @@ async fn the_program_is_asked_and_believed() {
     assert_eq!(find(&directory).await, Ok(Some(jane)));
     let nobody = sh(r#"echo '{"user":null}'"#);
     assert_eq!((verify(&nobody).await, find(&nobody).await), (Ok(PasswordCheck::Wrong(None)), Ok(None)));
+}
+
+#[tokio::test]
+async fn the_program_changes_passwords_if_it_offers_that() {
+    let (id, session) = (UserId::Number(3), SessionId([0; 16]));
+    let [current, new] = ["hunter2", "correct horse"].map(|text| Secret::new(text.to_owned()));
+    let change = PasswordChange { id: &id, session, current: &current, new: &new, remote_addr: None };
+    let offers = sh(r#"read -r question
+        case $question in
+        '{"id":3,"current":"hunter2","new":"correct horse","sid":"AAAAAAAAAAAAAAAAAAAAAA","remoteAddr":null}')
+            echo '{"changed":true}';;
+        *) exit 1;;
+        esac"#);
+    assert_eq!(offers.change_password(change, &|| {}).await.unwrap(), PasswordChanged::Changed);
+    // One from before there were changes answers whose id it is.
+    let offers_none = sh(r#"echo '{"user":{"id":3,"name":"Jane","role":"user"}}'"#);
+    assert_eq!(offers_none.change_password(change, &|| {}).await.unwrap(), PasswordChanged::NotOffered);
+    assert!(sh("echo").change_password(change, &|| {}).await.is_err());
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 
 use relogin_bus::nats::NatsConfig;
 use relogin_session::Policy;
-use relogin_users::cost::Cost;
+use relogin_users::{cost::Cost, password_rules::PasswordRules};
 
 use super::store::StoreKind;
 use crate::{
@@ -45,6 +45,8 @@ pub struct Config {
     pub users: UsersSource,
     /// The cost of password hashes.
     pub password_cost: Cost,
+    /// What is asked of new passwords.
+    pub password_rules: PasswordRules,
     /// Whose failed logins delay the next ones.
     pub throttle: ThrottleKind,
     /// How many sessions a user may have at a time.

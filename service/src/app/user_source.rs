@@ -6,8 +6,8 @@ use anyhow::Context;
 use relogin_bus::{Bus, nats::NatsBus};
 use relogin_users::{
     UserDirectory, demo,
-    directory::ListDirectory,
-    edit,
+    directory::{ListDirectory, Saved},
+    edit::{self, EditError},
     exec::{self, ExecDirectory},
     follow::Follower,
     nats::NatsDirectory,
@@ -39,8 +39,16 @@ impl UserSource {
     /// What prevents it, and what to do about it.
     pub(super) fn open(config: &Config) -> anyhow::Result<Self> {
         let list = |users| ListDirectory::new(users, PasswordChecks::new());
+        // Instances that share sessions have a users file each, or a list in memory: a password
+        // that one of them changes would stay as it was at the others, and come back with the next
+        // copy of the file.
+        let is_changing = config.store.shared_identity().is_none();
+        let cost = config.password_cost;
         let (path, is_default) = match &config.users {
-            UsersSource::Demo => return Ok(Self::Demo(Arc::new(list(demo::users()?)))),
+            UsersSource::Demo => {
+                let list = list(demo::users()?);
+                return Ok(Self::Demo(Arc::new(if is_changing { list.changing(cost, None) } else { list })));
+            }
             UsersSource::Nats(subject) => return Ok(Self::Nats(subject.clone())),
             UsersSource::Exec(program, arguments) => {
                 let directory = ExecDirectory::new(program.clone(), arguments.clone(), exec::Limits::default());
@@ -55,9 +63,20 @@ impl UserSource {
             true => anyhow::anyhow!("there is no users file {}; create it with `relogin user add`", path.display()),
             false => error.into(),
         })?;
-        let keep =
-            move |name: &str, old: &PasswordHash, new: &PasswordHash| Ok(edit::renew_hash(&path, name, old, new)?);
-        let directory = list(follower.users()).renewing(config.password_cost, Arc::new(keep));
+        let renewed = path.clone();
+        let keep = move |name: &str, old: &PasswordHash, new: &PasswordHash| {
+            edit::replace_hash(&renewed, name, old, new)?;
+            Ok(())
+        };
+        let save =
+            move |name: &str, old: &PasswordHash, new: &PasswordHash| match edit::replace_hash(&path, name, old, new) {
+                Ok(true) => Ok(Saved::Done),
+                Ok(false) | Err(EditError::NoSuchUser(_)) => Ok(Saved::Outdated),
+                Err(error) if error.is_read_only() => Ok(Saved::ReadOnly),
+                Err(error) => Err(error.into()),
+            };
+        let directory = list(follower.users()).renewing(cost, Arc::new(keep));
+        let directory = if is_changing { directory.changing(cost, Some(Arc::new(save))) } else { directory };
         directory.exchange_keeping(follower.users(), follower.kept());
         Ok(Self::File(Arc::new(directory), Box::new(follower)))
     }

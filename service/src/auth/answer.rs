@@ -20,6 +20,8 @@ pub(super) enum Failure {
     NotFound,
     /// The user or the address has failed to log in too often, and has to wait this long.
     TooManyAttempts(Duration),
+    /// A new password has fewer characters than this.
+    PasswordTooShort(usize),
     /// Too many logins are waiting.
     Busy,
     /// The session store cannot accept a write at the moment.
@@ -57,6 +59,10 @@ impl Failure {
                 let error = Error::new("session.tooManyAttempts", "Too many failed logins; try again later");
                 Error { data: Some(json!({ "retryAfter": ms })), ..error }
             }
+            Self::PasswordTooShort(min_length) => {
+                let error = Error::new("session.passwordTooShort", "The password is too short");
+                Error { data: Some(json!({ "minLength": min_length })), ..error }
+            }
             // Clients understand it as: nothing was decided, and a later try may succeed.
             Self::Busy => Error::new(code::TIMEOUT, "Too many logins at once; try again in a moment"),
             Self::Ours(_) | Self::Shortage | Self::Panic => Error::internal(),
@@ -69,6 +75,7 @@ impl Failure {
             Self::Malformed | Self::NotFound => {}
             Self::Denied(denied) => debug!(%route, "denied: {denied}"),
             Self::TooManyAttempts(wait) => debug!(%route, ?wait, "denied: too many failed logins"),
+            Self::PasswordTooShort(_) => debug!(%route, "denied: the new password is too short"),
             Self::Busy => warn!(%route, "refused: too many password checks are waiting"),
             Self::Shortage => debug!(%route, "refused: the session store is out of a resource, see its own message"),
             Self::Ours(source) => error!(%route, "failed: {}", Chain(source.as_ref())),

@@ -1,27 +1,12 @@
 //! `auth.<name>.login`: creates a session for a username and password.
 
-use std::{pin::pin, task::Poll, time::Duration};
-
-use futures_util::poll;
-use relogin_res::service::{Origin, Response, encode_pre_response};
+use relogin_res::service::{Origin, Response};
 use relogin_session::{Denied, Device, DeviceKey, LoggedIn, Login, NewCookie, UserId, api::LoginParams};
 use relogin_users::{Credentials, PasswordCheck, prepare::prepared_username};
-use tokio::{sync::Notify, time::Instant};
+use tokio::sync::Notify;
 
-use super::{
-    AuthContext, CookieKind,
-    answer::Failure,
-    queue::{Entered, Party, Turn},
-    request::Request,
-    throttle::LoginPlace,
-};
+use super::{AuthContext, CookieKind, answer::Failure, guess, request::Request, throttle::LoginPlace};
 use crate::{audit::Event, proof};
-
-/// How long a gateway is asked to wait for a password check that queues.
-const EXTRA_TIME: Duration = Duration::from_secs(15);
-
-/// When to try again if the caller's share of the queue is full.
-const FULL: Duration = Duration::from_secs(1);
 
 pub(super) async fn login(cx: &AuthContext, payload: &[u8], reply: &str) -> Result<Response, Failure> {
     let request = Request::parse(cx, payload)?;
@@ -52,37 +37,14 @@ pub(super) async fn login(cx: &AuthContext, payload: &[u8], reply: &str) -> Resu
     };
     let browser = (cx.cookie != CookieKind::Off).then(|| cx.browser_cookie.digest(&request.origin)).flatten();
     let place = LoginPlace { remote_addr, cookie: browser, connection: connection.as_str() };
-    let caller = cx.throttle.caller(&username, place, Instant::now());
-    if let Some(wait) = cx.throttle.wait(&caller, Instant::now()) {
-        return refused("login_throttled", None, Failure::TooManyAttempts(wait)).await;
-    }
-    let Some(turn) = turn(cx, caller.party(), reply).await else {
-        return refused("login_throttled", None, Failure::TooManyAttempts(FULL)).await;
-    };
-    let mut beginning = pin!(cx.throttle.begin(caller));
-    let begun = match poll!(&mut beginning) {
-        Poll::Ready(begun) => begun,
-        Poll::Pending => {
-            cx.send_bytes(reply, encode_pre_response(EXTRA_TIME)).await;
-            beginning.await
-        }
-    };
-    let guess = match begun {
+    let guess = match guess::begin(cx, &username, place, reply).await {
         Ok(guess) => guess,
-        Err(wait) => return refused("login_throttled", None, Failure::TooManyAttempts(wait)).await,
+        Err(failure) => return refused("login_throttled", None, failure).await,
     };
     let credentials = Credentials { username: &username, password: &password, remote_addr };
     let changes = cx.sessions.user_changes();
     let verdict = verify(cx, credentials, reply).await?;
-    match verdict {
-        PasswordCheck::Right(_) => guess.right(Instant::now()),
-        PasswordCheck::Wrong(_) => guess.wrong(Instant::now()),
-    }
-    if let Some(outcomes) = &cx.outcomes {
-        let is_right = matches!(verdict, PasswordCheck::Right(_));
-        outcomes.announce(cx.bus.as_ref(), &username, place, is_right).await;
-    }
-    drop(turn);
+    guess.settle(cx, &username, place, matches!(verdict, PasswordCheck::Right(_))).await;
     let user = match verdict {
         PasswordCheck::Right(user) => user,
         // The name is not recorded as it was typed, because people type passwords there.
@@ -104,31 +66,11 @@ pub(super) async fn login(cx: &AuthContext, payload: &[u8], reply: &str) -> Resu
     Ok(granted(cx, logged_in))
 }
 
-/// Waits for the login's turn; none if too many wait. Asks the gateway for more time if the turn
-/// does not come at once.
-async fn turn(cx: &AuthContext, party: Party, reply: &str) -> Option<Turn> {
-    match cx.queue.enter(party) {
-        Entered::Turn(turn) => Some(turn),
-        Entered::Waiting(waiting) => {
-            cx.send_bytes(reply, encode_pre_response(EXTRA_TIME)).await;
-            waiting.turn().await
-        }
-        Entered::Full => None,
-    }
-}
-
 /// Checks the password, and asks the gateway for more time if the check has to queue.
 async fn verify(cx: &AuthContext, credentials: Credentials<'_>, reply: &str) -> Result<PasswordCheck, Failure> {
     let queued = Notify::new();
     let on_queued = || queued.notify_one();
-    let mut verifying = cx.users.verify(credentials, &on_queued);
-    tokio::select! {
-        biased;
-        verdict = &mut verifying => return Ok(verdict?),
-        () = queued.notified() => {}
-    }
-    cx.send_bytes(reply, encode_pre_response(EXTRA_TIME)).await;
-    Ok(verifying.await?)
+    guess::waiting(cx, reply, cx.users.verify(credentials, &on_queued), &queued).await
 }
 
 /// The cookie to which the session is bound.

@@ -22,6 +22,8 @@ pub(super) enum Route {
     Connect,
     /// `auth.<name>.headerLogin`.
     HeaderLogin,
+    /// `auth.<name>.changePassword`.
+    ChangePassword,
     /// `auth.<name>.renew`.
     Renew,
     /// `auth.<name>.renew.<instance>`: the same, for the instance that has asked for it.
@@ -59,7 +61,7 @@ pub(super) enum AnsweredBy<'a> {
 }
 
 /// The auth methods by name.
-const METHODS: [(&str, Route); 7] = [
+const METHODS: [(&str, Route); 8] = [
     ("login", Route::Login),
     ("relogin", Route::Relogin),
     ("logout", Route::Logout),
@@ -67,6 +69,7 @@ const METHODS: [(&str, Route); 7] = [
     ("connect", Route::Connect),
     ("headerLogin", Route::HeaderLogin),
     ("renew", Route::Renew),
+    ("changePassword", Route::ChangePassword),
 ];
 
 /// The names of all auth methods.
@@ -108,7 +111,7 @@ impl Route {
     pub(super) fn answered_by(&self) -> AnsweredBy<'_> {
         match self {
             Self::Login | Self::HeaderLogin => AnsweredBy::Senior,
-            Self::Relogin | Self::Connect => AnsweredBy::Holder,
+            Self::Relogin | Self::Connect | Self::ChangePassword => AnsweredBy::Holder,
             Self::Renew => AnsweredBy::Neither,
             Self::RenewAt(instance) => AnsweredBy::Named(instance),
             // Both try to log out. A client that gets the answer that it was not logged in uses its
@@ -135,6 +138,7 @@ impl fmt::Display for Route {
             Self::Challenge => "challenge",
             Self::Connect => "connect",
             Self::HeaderLogin => "headerLogin",
+            Self::ChangePassword => "changePassword",
             Self::Renew | Self::RenewAt(_) => "renew",
             Self::UserAccess(_) => "access to a user",
             Self::User(_) => "get of a user",
@@ -173,6 +177,7 @@ mod tests {
             ("auth.session.challenge", Route::Challenge),
             ("auth.session.connect", Route::Connect),
             ("auth.session.headerLogin", Route::HeaderLogin),
+            ("auth.session.changePassword", Route::ChangePassword),
             ("auth.session.headerlogin", Route::UnknownMethod),
             ("auth.session.renew", Route::Renew),
             ("auth.session.renew.i1", Route::RenewAt("i1".into())),

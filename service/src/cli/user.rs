@@ -16,6 +16,7 @@ use relogin_users::{
     file::{FileError, UsersFile},
     list::Users,
     password::{HashingError, PasswordHash},
+    password_rules::{PasswordRules, WeakPassword},
 };
 use thiserror::Error;
 use zeroize::Zeroizing;
@@ -46,6 +47,9 @@ pub enum UserError {
     /// The password was typed differently the second time.
     #[error("the passwords differ; nothing was changed")]
     PasswordsDiffer,
+    /// The password is easy to guess.
+    #[error(transparent)]
+    Weak(#[from] WeakPassword),
     /// The password could not be hashed.
     #[error(transparent)]
     Hashing(#[from] HashingError),
@@ -63,20 +67,26 @@ pub enum UserError {
 /// The longest password that is read: the longest that a login could send.
 const MAX_PASSWORD: u64 = 32 * 1024;
 
-/// Runs the command on the users file `path`, and reports to `out`. Passwords are hashed at `cost`.
+/// Runs the command on the users file `path`, and reports to `out`. Passwords are hashed at this
+/// cost, if they meet these rules.
 ///
 /// # Errors
 /// [`UserError`] if it failed; the file is then unchanged.
-pub fn run(path: &Path, cost: Cost, command: UserEdit, out: &mut impl Write) -> Result<(), UserError> {
+pub fn run(
+    path: &Path,
+    hashing: (Cost, PasswordRules),
+    command: UserEdit,
+    out: &mut impl Write,
+) -> Result<(), UserError> {
     match command {
         UserEdit::Add { username, id, name, role, password } => {
-            let password = hash(password, cost)?;
+            let password = hash(password, &username, hashing)?;
             let user = NewUser { username: username.clone(), id, name, role, password };
             let id = edit::add(path, user).map_err(|error| explain(path, error))?;
             say(out, format_args!("added {username} with id {id} to {}", path.display()))
         }
         UserEdit::Passwd { username, password } => {
-            let password = hash(password, cost)?;
+            let password = hash(password, &username, hashing)?;
             edit::set_password(path, &username, &password).map_err(|error| explain(path, error))?;
             say(out, format_args!("changed the password of {username}"))
         }
@@ -142,11 +152,12 @@ fn list(users: &Users, out: &mut impl Write) -> io::Result<()> {
     Ok(())
 }
 
-fn hash(args: PasswordArgs, cost: Cost) -> Result<PasswordHash, UserError> {
+fn hash(args: PasswordArgs, username: &str, (cost, rules): (Cost, PasswordRules)) -> Result<PasswordHash, UserError> {
     let password = if args.password_stdin { from_stdin()? } else { from_terminal()? };
     if password.expose().is_empty() {
         return Err(UserError::EmptyPassword);
     }
+    rules.check(&password, Some(username))?;
     Ok(PasswordHash::of(&password, cost)?)
 }
 

@@ -11,7 +11,7 @@ use std::{
 use relogin_gateway::Encoding;
 use relogin_host::toml_place::{TomlPlace, lines_of_keys};
 use relogin_store::jetstream::Replicas;
-use relogin_users::cost::Cost;
+use relogin_users::{cost::Cost, password_rules::PasswordRules};
 
 use super::{
     Options, gateway, log_filter,
@@ -112,6 +112,7 @@ options! {
     name: "name" "RELOGIN_NAME" values::name => String;
     users: "users" "RELOGIN_USERS" values::users => UsersSource;
     password_cost: "password-cost" "RELOGIN_PASSWORD_COST" values::password_cost => Cost;
+    password_min_length: "password-min-length" "RELOGIN_PASSWORD_MIN_LENGTH" values::password_rules => PasswordRules;
     throttle: "throttle" "RELOGIN_THROTTLE" values::throttle => ThrottleKind;
     sessions_per_user: "sessions-per-user" "RELOGIN_SESSIONS_PER_USER" values::count => usize;
     cookie: "cookie" "RELOGIN_COOKIE" values::cookie => CookieKind;

@@ -223,6 +223,13 @@ pub struct Options {
     /// The default is what OWASP recommends. Hashes of another cost are renewed at the next login.
     #[arg(long, env = "RELOGIN_PASSWORD_COST", value_name = "COST", help_heading = "Users and logins")]
     pub password_cost: Option<String>,
+    /// Characters that a new password must have, 8 to 64 [default: 8]
+    ///
+    /// For users who change their passwords and for `relogin user`; the commonest passwords are
+    /// refused, too. Passwords that exist stay valid.
+    #[arg(long, env = "RELOGIN_PASSWORD_MIN_LENGTH", value_name = "N", help_heading = "Users and logins")]
+    #[serde(deserialize_with = "number_as_text")]
+    pub password_min_length: Option<String>,
     /// Whose failed logins delay the next ones: user and remote address, only the user, or nobody
     /// [default: all]
     ///

@@ -13,7 +13,10 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use relogin_bus::check_subject;
 use relogin_res::rid::is_part;
 use relogin_store::jetstream::Replicas;
-use relogin_users::cost::{Cost, CostError};
+use relogin_users::{
+    cost::{Cost, CostError},
+    password_rules::PasswordRules,
+};
 
 use crate::{
     app::{config::UsersSource, store::StoreName},
@@ -88,6 +91,8 @@ pub enum Problem {
     UsersAreNoFile,
     /// Not a cost of password hashes.
     Cost(String, CostError),
+    /// Not a number of characters that can be asked for.
+    PasswordLength(String),
     /// Empty, or too long for each key to carry.
     Claim,
     /// Not a filter for logs.
@@ -192,6 +197,10 @@ pub(super) fn subject(text: String) -> Result<String, Problem> {
 
 pub(super) fn password_cost(text: String) -> Result<Cost, Problem> {
     text.parse().map_err(|error| Problem::Cost(text, error))
+}
+
+pub(super) fn password_rules(text: String) -> Result<PasswordRules, Problem> {
+    text.parse().ok().and_then(PasswordRules::new).ok_or(Problem::PasswordLength(text))
 }
 
 pub(super) fn throttle(text: String) -> Result<ThrottleKind, Problem> {
@@ -358,6 +367,12 @@ impl fmt::Display for Problem {
             }
             Self::UsersAreNoFile => f.write_str("does not name a file; edit these users where they are kept"),
             Self::Cost(text, error) => write!(f, "{text:?} {error}"),
+            Self::PasswordLength(text) => write!(
+                f,
+                "{text:?} is not a length for passwords; write a number from {} to {}",
+                PasswordRules::LEAST,
+                PasswordRules::MOST
+            ),
             Self::Claim => write!(f, "must have 1 to {MAX_CLAIM} characters"),
             Self::LogPart(text, part) => write!(
                 f,

@@ -45,7 +45,7 @@ async fn crash_again_and_again(server: Option<&NatsServer>, rounds: usize) {
     eprintln!("RELOGIN_SEED={seed}");
     let mut rng = StdRng::seed_from_u64(seed);
     let folder = Folder::new();
-    folder.run(&format!("user add jane --password-stdin {CHEAP}"), "sesame").success();
+    folder.run(&format!("user add jane --password-stdin {CHEAP}"), "open sesame").success();
     let bus = match server {
         Some(server) => Some(Bus::connect(&server.url()).await),
         None => None,

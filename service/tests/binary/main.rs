@@ -14,6 +14,7 @@ mod jetstream;
 mod last_seen;
 mod metrics;
 mod nats_gateway;
+mod password;
 mod permissions;
 mod program;
 mod reload;

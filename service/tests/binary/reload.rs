@@ -14,8 +14,12 @@ use crate::program::{Folder, Service};
 const ISSUERS: &str = "[[issuer]]\nname = \"sso\"\nissuer = \"https://a\"\naudience = \"b\"\nalgorithms = [\"HS256\"]\nkeys = \"sso\"\n\
      authorization = true\n";
 
+fn password_of(name: &str) -> String {
+    format!("{name} horse battery")
+}
+
 fn add(folder: &Folder, name: &str) {
-    folder.run(&format!("user add {name} --password-stdin --password-cost m=8,t=1,p=1"), name).success();
+    folder.run(&format!("user add {name} --password-stdin --password-cost m=8,t=1,p=1"), &password_of(name)).success();
 }
 
 /// Has the files read again, and waits for the result in the log.
@@ -38,8 +42,8 @@ async fn a_hangup_reads_users_secrets_and_issuers_again() {
     rustix::fs::chmod(folder.path("sso"), rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR).unwrap();
     let service = folder.serve("--password-cost m=8,t=1,p=1 --jwt-issuers issuers.toml").await;
     let (mut jane, mut old) = (service.connect().await, service.connect().await);
-    let mut key = jane.log_in("jane", "jane").await.unwrap()["reloginKey"].take();
-    let old_key = old.log_in("jane", "jane").await.unwrap()["reloginKey"].take();
+    let mut key = jane.log_in("jane", &password_of("jane")).await.unwrap()["reloginKey"].take();
+    let old_key = old.log_in("jane", &password_of("jane")).await.unwrap()["reloginKey"].take();
 
     // Another user, a new secret on top, another issuer: at once, and no key is refused.
     let secret = folder.path("relogin-data/secret");
@@ -52,7 +56,7 @@ async fn a_hangup_reads_users_secrets_and_issuers_again() {
     .unwrap();
     add(&folder, "john");
     reload(&service, "reloaded: 2 users, 2 secrets, 2 issuers").await;
-    service.connect().await.log_in("john", "john").await.unwrap();
+    service.connect().await.log_in("john", &password_of("john")).await.unwrap();
     relogin(&mut jane, &mut key).await;
     relogin(&mut jane, &mut key).await;
 
@@ -74,7 +78,7 @@ async fn files_that_cannot_be_used_leave_all_as_it_was_and_the_log_says_why() {
     rustix::fs::chmod(folder.path("sso"), rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR).unwrap();
     let service = folder.serve("--password-cost m=8,t=1,p=1 --jwt-issuers issuers.toml").await;
     let mut jane = service.connect().await;
-    let mut key = jane.log_in("jane", "jane").await.unwrap()["reloginKey"].take();
+    let mut key = jane.log_in("jane", &password_of("jane")).await.unwrap()["reloginKey"].take();
     for (text, reason) in [
         ("c".repeat(64), "has none of the secrets in use: all keys would be refused"),
         ("hunter2!".to_owned(), "line 1 of the secret file"),
@@ -90,7 +94,7 @@ async fn files_that_cannot_be_used_leave_all_as_it_was_and_the_log_says_why() {
     service.says("the secrets are unchanged: cannot read the secret file").await;
     service.says("the issuers are unchanged: issuers.toml: invalid type").await;
     relogin(&mut jane, &mut key).await;
-    service.connect().await.log_in("jane", "jane").await.unwrap();
+    service.connect().await.log_in("jane", &password_of("jane")).await.unwrap();
     service.stop().await;
 }
 

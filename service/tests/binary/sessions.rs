@@ -309,28 +309,28 @@ async fn users_come_and_go_while_it_runs() {
     let mut res = service.connect().await;
     assert_eq!(login(&mut res, "jane", "sesame").await.code(), Some("session.wrongUsernamePassword"));
 
-    folder.run("user add Jane --password-stdin", "sesame").success();
+    folder.run("user add Jane --password-stdin", "open sesame").success();
     service.says("users=1").await;
-    let key = login(&mut res, "jANE", "sesame").await.payload().unwrap()["reloginKey"].take();
+    let key = login(&mut res, "jANE", "open sesame").await.payload().unwrap()["reloginKey"].take();
 
     let path = folder.path("users.toml");
     let good = fs::read_to_string(&path).unwrap();
     fs::write(&path, "[[user]]\nid = 1\n").unwrap();
     service.says("the users are unchanged: users file users.toml: line 1: missing field").await;
-    assert_eq!(login(&mut service.connect().await, "jane", "sesame").await.code(), None);
+    assert_eq!(login(&mut service.connect().await, "jane", "open sesame").await.code(), None);
     fs::write(&path, good + "# mended\n").unwrap();
 
-    folder.run("user add john --password-stdin", "open").success();
+    folder.run("user add john --password-stdin", "open john").success();
     service.says("users=2").await;
     folder.run("user remove jane", "").success();
     // So that the number says that the file was read after the removal.
-    folder.run("user add mary --password-stdin", "x").success();
-    folder.run("user add kate --password-stdin", "x").success();
+    folder.run("user add mary --password-stdin", "open mary").success();
+    folder.run("user add kate --password-stdin", "open kate").success();
     service.says("users=3").await;
-    assert_eq!(login(&mut service.connect().await, "john", "open").await.code(), None);
+    assert_eq!(login(&mut service.connect().await, "john", "open john").await.code(), None);
     is_refused(&mut res, &key).await;
     assert_eq!(
-        login(&mut service.connect().await, "jane", "sesame").await.code(),
+        login(&mut service.connect().await, "jane", "open sesame").await.code(),
         Some("session.wrongUsernamePassword")
     );
     service.stop().await;

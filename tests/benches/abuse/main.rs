@@ -31,6 +31,8 @@ use tokio::{
 
 /// The argument by which the program runs an attack in a process of its own.
 const ATTACK: &str = "attack";
+/// That of the one user.
+const PASSWORD: &str = "tell nobody";
 /// How long the honest client is measured alone, and beside an attack.
 const MEASURED: Duration = Duration::from_secs(12);
 /// How long an attack has been going on when the measuring begins.
@@ -104,14 +106,14 @@ async fn storm(stage: &mut Stage) -> Result<()> {
     raise_descriptor_limit()?;
     let users = stage.folder().join("users.toml").display().to_string();
     let options = ["--users", &users, "--password-cost", "m=8,t=1,p=1"];
-    stage.relogin(&[&["user", "add", "jane", "--password-stdin"], &options[..]].concat(), "jane").await?;
+    stage.relogin(&[&["user", "add", "jane", "--password-stdin"], &options[..]].concat(), PASSWORD).await?;
     stage.serve(&[&options[..], &["--sessions-per-user", "2000", "--throttle", "off"]].concat()).await?;
     let url = stage.gateway_url();
     let log_in = (0..AT_ONCE).map(async |_| {
         let mut keys = Vec::new();
         for _ in 0..STORM / AT_ONCE {
             let mut user = Res::connect_from(&url, STRANGER).await?;
-            keys.push(user.log_in("jane", "jane").await?["reloginKey"].take());
+            keys.push(user.log_in("jane", PASSWORD).await?["reloginKey"].take());
         }
         anyhow::Ok(keys)
     });

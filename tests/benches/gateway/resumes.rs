@@ -15,7 +15,7 @@ use tokio::{sync::Semaphore, task::JoinSet};
 use crate::{
     client::{Client, find},
     figures::{median, percentile, scaled, us},
-    side::{Gateway, Side, Times, USER},
+    side::{Gateway, PASSWORD, Side, Times, USER},
 };
 
 const CLIENTS: usize = 2_000;
@@ -68,7 +68,7 @@ async fn log_in(to: SocketAddr, count: usize) -> Result<Vec<String>> {
     let mut keys = Vec::new();
     for _ in 0..count {
         let mut client = Client::open(to).await?;
-        let params = format!(r#"{{"username":"{USER}","password":"{USER}"}}"#);
+        let params = format!(r#"{{"username":"{USER}","password":"{PASSWORD}"}}"#);
         keys.push(key_in(client.request("auth.session.login", &params).await?)?);
     }
     Ok(keys)

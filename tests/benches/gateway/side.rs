@@ -60,6 +60,8 @@ const RESGATE: &str = "Resgate";
 
 /// The only user, and the password.
 pub(crate) const USER: &str = "jane";
+/// Her password.
+pub(crate) const PASSWORD: &str = "tell nobody";
 
 /// Logins are not what is measured.
 const CHEAP: [&str; 2] = ["--password-cost", "m=8,t=1,p=1"];
@@ -111,7 +113,7 @@ impl Side {
             alone(command, side.folder.path());
             command.stdin(Stdio::piped());
         })?;
-        adding.stdin().context("it was piped")?.write_all(USER.as_bytes()).await?;
+        adding.stdin().context("it was piped")?.write_all(PASSWORD.as_bytes()).await?;
         adding.succeeds().await?;
         Ok(side)
     }

@@ -27,7 +27,7 @@ use crate::{
 /// The stream of the bucket.
 const STREAM: &str = "KV_relogin-session";
 /// The password of all users.
-pub const PASSWORD: &str = "password";
+pub const PASSWORD: &str = "tell nobody";
 const COST: &str = "m=8,t=1,p=1";
 
 /// Everything that runs.

@@ -102,7 +102,7 @@ async fn logins_leave_no_memory_behind(stage: &mut Stage) -> Result<()> {
 /// However many logins there were, memory is kept only for the sessions that are left.
 async fn ten_thousand_logins_leave_no_memory_behind(stage: &mut Stage) -> Result<()> {
     const AT_ONCE: usize = 20;
-    let users = cheap_users(stage, &["jane", "john"]).await?;
+    let users = cheap_users(stage, &["jane", "john"])?;
     let options: Vec<_> = users.iter().map(String::as_str).collect();
     stage.serve(&[&options[..], &["--throttle", "off"]].concat()).await?;
     let url = stage.gateway_url();

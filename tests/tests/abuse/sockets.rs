@@ -419,7 +419,7 @@ async fn everybody_is_back_after_a_crash(stage: &mut Stage) -> Result<()> {
     const AT_ONCE: usize = 16;
     raise_own_limit()?;
     stage.under(&OWN_NETWORK);
-    let users = cheap_users(stage, &["jane"]).await?;
+    let users = cheap_users(stage, &["jane"])?;
     let options: Vec<_> = users.iter().map(String::as_str).collect();
     stage.serve(&[&options[..], &["--sessions-per-user", "2000", "--throttle", "off"]].concat()).await?;
     let url = stage.gateway_url();

@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use relogin_tests::{innocent::Innocent, res::Res, stage::Stage};
 use rustix::process::{Signal, kill_process};
 use serde_json::{Value, json};
@@ -24,12 +24,25 @@ on!(embedded_alone:
 
 const CHANGE: &str = "session.user.{cid}.change";
 
+/// The salts and hashes of passwords that are their users' names, which `relogin user add` refuses.
+const HASHES: [(&str, &str); 3] = [
+    ("jane", "47tFboq08/JQw6a2w0sUPQ$1nJ9tMz5ysVsxlm87uXFQ4rl+csD1f4IJMKb2m24sbg"),
+    ("john", "EF6t+jTYn6DjjoHiSXqR4Q$DTHvZOhZNuWCF1RO8UIYS3C8KBrvTUjxwcdN/U6TPoU"),
+    ("mary", "hcDrVUUfFq/elL1uRrFxdw$4lYwuf3yLDGNaDVb5iD+346u89xHv9n4DLrmZWcsM4E"),
+];
+
 /// A users file with these users, whose passwords are their names.
-async fn users_file(stage: &Stage, names: &[&str]) -> Result<PathBuf> {
-    let path = stage.folder().join("users.toml");
-    for name in names {
-        add(stage, &path, name, name).await?;
+fn users_file(stage: &Stage, names: &[&str]) -> Result<PathBuf> {
+    let mut text = String::new();
+    for (id, name) in (1..).zip(names) {
+        let (_, hash) = HASHES.iter().find(|(of, _)| of == name).context("a hash of this name")?;
+        let password = format!("$argon2id$v=19$m=8,t=1,p=1${hash}");
+        let user =
+            format!("id = {id}\nusername = {name:?}\nname = {name:?}\nrole = \"user\"\npassword = {password:?}\n");
+        text += &format!("[[user]]\n{user}\n");
     }
+    let path = stage.folder().join("users.toml");
+    fs::write(&path, text)?;
     Ok(path)
 }
 
@@ -40,8 +53,8 @@ async fn add(stage: &Stage, path: &Path, name: &str, password: &str) -> Result<(
 }
 
 /// The options for users of these names, whose passwords are their names and cost nothing to check.
-pub(super) async fn cheap_users(stage: &Stage, names: &[&str]) -> Result<[String; 4]> {
-    let path = users_file(stage, names).await?.display().to_string();
+pub(super) fn cheap_users(stage: &Stage, names: &[&str]) -> Result<[String; 4]> {
+    let path = users_file(stage, names)?.display().to_string();
     Ok(["--users".to_owned(), path, "--password-cost".to_owned(), "m=8,t=1,p=1".to_owned()])
 }
 
@@ -54,7 +67,7 @@ async fn innocent(stage: &Stage, name: &str) -> Result<Innocent> {
 }
 /// Emptied as by `cp`, `>` or an editor, then missing, then invalid.
 async fn an_emptied_users_file_ends_no_session(stage: &mut Stage) -> Result<()> {
-    let path = users_file(stage, &["jane", "john"]).await?;
+    let path = users_file(stage, &["jane", "john"])?;
     serve(stage, &path).await?;
     let (mut jane, mut john) = (innocent(stage, "jane").await?, innocent(stage, "john").await?);
     let whole = fs::read_to_string(&path)?;
@@ -78,7 +91,7 @@ async fn an_emptied_users_file_ends_no_session(stage: &mut Stage) -> Result<()> 
 
 /// The service is started while the file is empty.
 async fn a_start_with_an_emptied_users_file_ends_no_session(stage: &mut Stage) -> Result<()> {
-    let path = users_file(stage, &["jane"]).await?;
+    let path = users_file(stage, &["jane"])?;
     serve(stage, &path).await?;
     let mut res = Res::connect(&stage.gateway_url()).await?;
     let mut key = res.log_in("jane", "jane").await?["reloginKey"].take();
@@ -110,7 +123,7 @@ async fn a_start_with_an_emptied_users_file_ends_no_session(stage: &mut Stage) -
 
 /// Cut between two users, for as long as the service needs to see it.
 async fn a_users_file_that_arrives_in_pieces_ends_no_session(stage: &mut Stage) -> Result<()> {
-    let path = users_file(stage, &["jane", "john"]).await?;
+    let path = users_file(stage, &["jane", "john"])?;
     serve(stage, &path).await?;
     let (mut jane, mut john) = (innocent(stage, "jane").await?, innocent(stage, "john").await?);
     let whole = fs::read_to_string(&path)?;
@@ -129,7 +142,7 @@ async fn a_users_file_that_arrives_in_pieces_ends_no_session(stage: &mut Stage) 
 
 /// The care for files that are incomplete for a moment must not keep a removed user logged in.
 async fn a_user_deleted_from_the_users_file_is_logged_out(stage: &mut Stage) -> Result<()> {
-    let path = users_file(stage, &["jane", "john", "mary"]).await?;
+    let path = users_file(stage, &["jane", "john", "mary"])?;
     serve(stage, &path).await?;
     let mut jane = innocent(stage, "jane").await?;
     let is_out = |data: &Value| data["values"]["id"] == json!(null);
@@ -152,7 +165,7 @@ async fn a_user_deleted_from_the_users_file_is_logged_out(stage: &mut Stage) -> 
 
 /// "jürgen" and "päss wörd" as one code point a letter, and as two.
 async fn a_name_and_a_password_in_either_unicode_form_get_in(stage: &mut Stage) -> Result<()> {
-    let path = users_file(stage, &["jane"]).await?;
+    let path = users_file(stage, &["jane"])?;
     let (name, password) = (["j\u{fc}rgen", "Ju\u{308}rgen "], ["p\u{e4}ss w\u{f6}rd", "pa\u{308}ss wo\u{308}rd"]);
     add(stage, &path, name[0], password[0]).await?;
     ensure!(add(stage, &path, name[1], password[0]).await.is_err(), "nobody could tell the two apart");
@@ -172,7 +185,7 @@ async fn a_name_and_a_password_in_either_unicode_form_get_in(stage: &mut Stage) 
 
 /// As `systemctl reload` or logrotate send it, with the secret rotated under live sessions.
 async fn a_hangup_ends_nothing_and_a_rotated_secret_refuses_no_key(stage: &mut Stage) -> Result<()> {
-    let path = users_file(stage, &["jane"]).await?;
+    let path = users_file(stage, &["jane"])?;
     serve(stage, &path).await?;
     let mut jane = innocent(stage, "jane").await?;
     let secret = stage.folder().join("data/secret");

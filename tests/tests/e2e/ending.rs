@@ -112,22 +112,25 @@ async fn user_is_removed(stage: &mut Stage) -> Result<()> {
     const ANN: [&str; 3] = ["1", "Ann", "user"];
     let file = stage.folder().join("users.toml").display().to_string();
     let user = ["user", "--users", &file];
-    stage.relogin(&[&user[..], &["add", "ann", "--name", "Ann", "--password-stdin"]].concat(), "first\n").await?;
+    stage
+        .relogin(&[&user[..], &["add", "ann", "--name", "Ann", "--password-stdin"]].concat(), "the first one\n")
+        .await?;
     stage.serve(&["--users", &file]).await?;
     let front = stage.front().await?;
     let page = stage.page("ann", &front.url()).await?;
-    page.log_in("ann", "first").await?;
+    page.log_in("ann", "the first one").await?;
     page.is_user(ANN).await?;
 
     // A new password ends what was made with the old one.
-    stage.relogin(&[&user[..], &["passwd", "ann", "--password-stdin"]].concat(), "second\n").await?;
+    stage.relogin(&[&user[..], &["passwd", "ann", "--password-stdin"]].concat(), "the second one\n").await?;
     page.shows(View::Login).await?;
-    page.log_in("ann", "second").await?;
+    page.log_in("ann", "the second one").await?;
     page.is_user(ANN).await?;
 
     stage.relogin(&[&user[..], &["remove", "ann"]].concat(), "").await?;
     page.shows(View::Login).await?;
-    let refused = stage.res().await?.request(LOGIN, Some(json!({ "username": "ann", "password": "second" }))).await?;
+    let refused =
+        stage.res().await?.request(LOGIN, Some(json!({ "username": "ann", "password": "the second one" }))).await?;
     assert_eq!(refused.code(), Some("session.wrongUsernamePassword"));
     page.until_stored("nothing", "record === null").await?;
     page.reload().await?;

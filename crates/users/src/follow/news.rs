@@ -6,9 +6,15 @@
 //! two files nobody knows which is the newer one. It is written only then, too, so that whoever
 //! starts before finds the state that all had been notified of.
 
-use std::{collections::VecDeque, io, path::PathBuf, sync::Arc};
+use std::{
+    collections::{HashMap, VecDeque},
+    io,
+    path::PathBuf,
+    sync::Arc,
+};
 
 use relogin_host::{complaint::Complaint, errors::Chain};
+use relogin_session::UserId;
 use tokio::time::Instant;
 use tracing::{error, warn};
 
@@ -16,6 +22,7 @@ use crate::{
     UserChange, UserListener,
     last_seen::LastSeenUsers,
     list::Users,
+    own_changes::SeenChange,
     removals::Agreement,
     shared::{Kept, SharedError, SharedLastSeen},
 };
@@ -104,9 +111,16 @@ impl News {
         &self.known
     }
 
-    pub(super) fn add(&mut self, now: LastSeenUsers) {
+    /// `now` is in the file. Of the passwords that were changed in this process (`own`), sessions
+    /// are notified only if they were not yet, and the one in which it was done stays.
+    pub(super) fn add(&mut self, now: LastSeenUsers, own: &HashMap<UserId, SeenChange>) {
         if *self.known != now {
-            self.pending.extend(self.known.changes_to(&now));
+            let mut before = LastSeenUsers::clone(&self.known);
+            for (id, own) in own.iter().filter(|(_, own)| own.is_applied) {
+                before.set_password(id, own.mark);
+            }
+            let keep = |change: UserChange| UserChange { keep: own.get(&change.id).map(|own| own.session), ..change };
+            self.pending.extend(before.changes_to(&now).into_iter().map(keep));
             self.known = now.into();
             self.is_saved = false;
         }
@@ -189,4 +203,32 @@ impl Sharing {
 
 fn complain_of(error: &(dyn std::error::Error + 'static)) {
     warn!("cannot find out which users changed while the service was down: {}", Chain(error));
+}
+
+#[cfg(test)]
+mod tests {
+    use relogin_session::SessionId;
+
+    use super::*;
+
+    #[test]
+    fn a_password_that_was_changed_here_spares_its_session_and_is_news_only_until_it_is_applied() {
+        let users = |salt: &str| {
+            let hash = format!("$argon2id$v=19$m=8,t=1,p=1${salt}AAAAAAAAAAAAAAAAAAAAA${}", "A".repeat(43));
+            let user = "id = 1\nusername = \"u\"\nname = \"N\"\nrole = \"user\"";
+            Users::parse(&format!("[[user]]\n{user}\npassword = \"{hash}\"\n")).unwrap()
+        };
+        let (id, session) = (UserId::Number(1), SessionId([7; 16]));
+        let [before, after] = ["A", "B"].map(|salt| LastSeenUsers::of(&users(salt)));
+        let told = |mark: &str, is_applied| {
+            let mut news = News::new(Some(before.clone()), None);
+            let mark = users(mark).entries()[0].password.mark();
+            news.add(after.clone(), &HashMap::from([(id.clone(), SeenChange { mark, session, is_applied })]));
+            assert_eq!(**news.known(), after);
+            news.pending
+        };
+        let change = |keep| UserChange { id: id.clone(), is_password_new: true, keep };
+        assert_eq!(told("B", false), [change(Some(session))]);
+        assert_eq!(told("B", true), []);
+    }
 }

@@ -136,7 +136,7 @@ impl Client {
         let Note::Out(noted) = self.note.clone() else { panic!("{:?}", self.note) };
         let attempt = noted.unwrap_or_else(|| self.draw());
         self.note = Note::Out(Some(attempt.clone()));
-        let params = json!({"username": "jane", "password": "sesame", "attempt": attempt});
+        let params = json!({"username": "jane", "password": "open sesame", "attempt": attempt});
         match line.auth("login", params).await {
             Some(Answer::Result(answer)) => {
                 assert_eq!(answer["generation"], 1, "client {}", self.name);
