@@ -9,6 +9,8 @@ test("where there is no browser, a session stays in its first state", async () =
   session.on("change", () => { told += 1; });
   await expect(session.login("jane", "jane")).rejects.toMatchObject({ code: "client.noBrowser" });
   await new Promise((resolve) => setTimeout(resolve));
+  const changing = session.changePassword("jane", "correct horse");
+  await expect(changing).rejects.toMatchObject({ code: "client.noBrowser" });
   expect([session.state, told]).toEqual(["resuming", 0]);
   session.close();
 });
@@ -23,6 +25,7 @@ test("a session is what the test sets", async () => {
   session.set({ state: "reconnecting", user: jane });
   session.set({ state: "ended", reason: "stolen" });
   await session.login("john", "");
+  await session.changePassword("", "correct horse");
   await session.logout();
   session.set({ state: "loadFailed", error: new ResError("client.notLoaded") });
   expect(session.error.code).toBe("client.notLoaded");

@@ -1,6 +1,6 @@
 // All that the package has, as TypeScript sees it: compiled, never run.
 import { Client, Collection, Model, Reference, ResError, Session } from "relogin";
-import type { EndReason, SessionState, User } from "relogin";
+import type { EndReason, PasswordTooShort, SessionState, User } from "relogin";
 
 interface Ticker { seconds: number }
 
@@ -36,6 +36,10 @@ export function session(): SessionState {
   session.on("change", ({ state, user, reason }) => show(state, user, reason));
   const retryAfter = (error: ResError<{ retryAfter: number }>) => error.data?.retryAfter;
   session.login("jane", "secret").catch(retryAfter);
+  const minLength = (error: ResError<PasswordTooShort>): number | undefined => error.data?.minLength;
+  session.changePassword("secret", "another secret").catch(minLength);
+  // @ts-expect-error: a new password is needed.
+  session.changePassword("secret");
   session.logout().then(() => session.close());
   // @ts-expect-error: it is no client.
   new Session({});

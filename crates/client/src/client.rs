@@ -153,6 +153,21 @@ impl Client {
         let _ = self.command(Command::Session(SessionCommand::Logout)).await;
     }
 
+    /// Changes the password of the user who is logged in. Their sessions elsewhere end; this one
+    /// goes on. Where the answer is lost, the password may have been changed.
+    ///
+    /// # Errors
+    /// [`Error::Request`]: it is refused, or not answered. [`Error::code`] says why:
+    /// `session.wrongPassword`, `session.passwordTooShort` (its data has `minLength`),
+    /// `session.passwordTooWeak`, `session.passwordNotChangeable`, `session.tooManyAttempts`,
+    /// `session.notLoggedIn`.
+    pub async fn change_password(&self, current: &str, new: &str) -> Result<(), Error> {
+        let rid = self.shared().session.clone();
+        let params = Some(serde_json::json!({ "current": current, "new": new }));
+        self.command(Command::Auth { rid, method: "changePassword".to_owned(), params }).await?;
+        Ok(())
+    }
+
     /// The session's state.
     #[must_use]
     pub fn session(&self) -> SessionState {

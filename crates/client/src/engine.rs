@@ -36,7 +36,8 @@ impl Engine {
     /// uses it to turn deadlines into durations.
     #[must_use]
     pub fn new(config: Config, clock: impl Fn() -> Duration + Send + Sync + 'static) -> (Client, Self) {
-        let shared = Shared::new(Machine::new(config), Box::new(clock));
+        let session = config.name.clone();
+        let shared = Shared::new(session, Machine::new(config), Box::new(clock));
         (Client::new(Arc::clone(&shared)), Self { shared, ended: false, loud: false })
     }
 

@@ -23,6 +23,8 @@ pub(crate) type Clock = Box<dyn Fn() -> Duration + Send + Sync>;
 
 /// Shared by all that belong to one client.
 pub(crate) struct Shared {
+    /// The session's resource, whose methods concern the session.
+    pub(crate) session: ResourceId,
     state: Mutex<State>,
     clock: Clock,
 }
@@ -81,7 +83,7 @@ pub(crate) enum News {
 }
 
 impl Shared {
-    pub(crate) fn new(machine: Machine, clock: Clock) -> Arc<Self> {
+    pub(crate) fn new(session: ResourceId, machine: Machine, clock: Clock) -> Arc<Self> {
         let state = Mutex::new(State {
             machine,
             inputs: VecDeque::new(),
@@ -94,7 +96,7 @@ impl Shared {
             watched: Map::new(),
             next_watch: 0,
         });
-        Arc::new(Self { state, clock })
+        Arc::new(Self { session, state, clock })
     }
 
     /// Locks the state. Ignores poisoning: a panic in a caller's `Deserialize` leaves nothing half

@@ -132,6 +132,22 @@ struct Book {
 }
 
 #[test]
+fn a_password_is_changed_at_the_session_and_a_refusal_says_why() {
+    let (client, mut stage) = Stage::new();
+    let mut changing = pin!(client.change_password("open sesame", "correct horse"));
+    assert!(changing.as_mut().now_or_never().is_none());
+    let (id, params) = stage.take("auth.session.changePassword");
+    assert_eq!(params, json!({"current": "open sesame", "new": "correct horse"}));
+    stage.frame(&json!({"id": id, "result": {"payload": null}}));
+    changing.now_or_never().unwrap().unwrap();
+
+    let mut changing = pin!(client.change_password("wrong", "correct horse"));
+    assert!(changing.as_mut().now_or_never().is_none());
+    stage.refuse("auth.session.changePassword", "session.wrongPassword");
+    assert_eq!(changing.now_or_never().unwrap().unwrap_err().code(), Some("session.wrongPassword"));
+}
+
+#[test]
 fn a_model_is_read_and_its_changes_stream() {
     let (client, mut stage) = Stage::new();
     let mut model = pin!(client.model::<Ticker>("ticker.model"));

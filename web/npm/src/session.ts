@@ -43,6 +43,12 @@ export interface SessionOptions {
  */
 export type SessionState = SessionStatus["state"] | "loadFailed";
 
+/** The `data` of the error `session.passwordTooShort`. */
+export interface PasswordTooShort {
+  /** The fewest characters that a password may have. */
+  minLength: number;
+}
+
 /** A login that survives reloads and reconnects, on the connection of a client. */
 export class Session {
   /** @internal */
@@ -113,6 +119,17 @@ export class Session {
    */
   logout(): Promise<void> {
     return this[inner]().command((raw) => raw.logout());
+  }
+
+  /**
+   * Changes the password of the user who is logged in. Their sessions elsewhere end; this one goes
+   * on. Rejected with a `ResError`: `session.wrongPassword`, `session.passwordTooShort` (`data` is
+   * a `PasswordTooShort`), `session.passwordTooWeak`, `session.passwordNotChangeable`,
+   * `session.tooManyAttempts` (`data.retryAfter`), `session.notLoggedIn`. Where the answer is lost
+   * (`system.timeout`, `system.connectionError`), the password may have been changed.
+   */
+  changePassword(current: string, next: string): Promise<void> {
+    return this[inner]().changePassword(String(current), String(next));
   }
 
   /** `state`, `reason` or `user` has changed. */
@@ -226,6 +243,17 @@ export class SessionCore {
       };
       give(raw).then(resolve, (thrown) => reject(asError(thrown))).finally(settled);
     });
+  }
+
+  async changePassword(current: string, next: string): Promise<void> {
+    if (this.#closed) throw closed();
+    if (!hasBrowser()) throw noBrowser();
+    try {
+      const params = { current, new: next };
+      await this.#link.authenticate(this.#name, "changePassword", params);
+    } catch (thrown) {
+      throw asError(thrown);
+    }
   }
 
   close(): void {

@@ -93,6 +93,9 @@ export class TestSession implements Session {
     this.set({ state: "ended", reason: "loggedOut" });
   };
 
+  /** Changes the password of whoever is logged in. Replace it like `login`. */
+  changePassword = async (_current: string, _next: string): Promise<void> => {};
+
   on(event: "change", listener: (session: Session) => void): this;
   on(event: "refresh", listener: Listener<number | undefined, Session>): this;
   on(event: "diagnostic", listener: Listener<string, Session>): this;
