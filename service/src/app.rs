@@ -42,7 +42,7 @@ use crate::{
     descriptors, expiry,
     http::{ConnectionLimits, Health, HttpCounts, Site},
     instance::{Claim, Peers},
-    issuers,
+    issuers, listing,
     metrics::Metrics,
     needs::Uses,
     origins::Origins,
@@ -182,8 +182,10 @@ impl App {
         let auth = Auth::new(&config.name, Arc::clone(&bus), Arc::clone(&sessions), directory, options).await?;
         services.open("answering requests", |stop| auth.run(stop));
         background.open("probing connections", |stop| probing::run(Arc::clone(&sessions), stop));
+        background.open("telling of stale lists of sessions", |stop| listing::run(Arc::clone(&sessions), stop));
         background.open("disposing of sessions", |stop| expiry::run(Arc::clone(&sessions), stop));
         if is_shared {
+            sessions.follow_store();
             let peers = peers.clone();
             background.open("missing instances", |stop| resending::run(Arc::clone(&sessions), peers, stop));
         }

@@ -22,7 +22,9 @@ mod queue;
 mod relogin;
 mod renew;
 mod request;
+mod revoke;
 mod route;
+mod session_list;
 #[cfg(test)]
 mod tests;
 mod throttle;
@@ -288,7 +290,7 @@ impl AuthContext {
             // Before the user is read, and until the answer is sent: a gateway drops the events
             // that arrive before the answer.
             held = match &route {
-                Route::User(cid) => hold::hold(&self, cid).await,
+                Route::User(cid) | Route::List(cid) | Route::Listed(cid, _) => hold::hold(&self, cid).await,
                 _ => None,
             };
             // A panic leaves nothing half changed: a request changes the store in one write.
@@ -355,6 +357,11 @@ impl AuthContext {
             Route::RenewAt(_) if self.instance.is_some() => renew::renew(self, payload).await,
             Route::UserAccess(cid) => user::access(cid, payload),
             Route::User(_) => user::get(self, held, payload).await,
+            Route::Revoke => Box::pin(revoke::revoke(self, payload)).await,
+            Route::RevokeOthers => Box::pin(revoke::revoke_others(self, payload)).await,
+            Route::ListAccess(cid) => session_list::access(cid, payload),
+            Route::List(cid) => session_list::list(self, cid, payload).await,
+            Route::Listed(cid, id) => session_list::session(self, cid, id, payload).await,
             Route::UnknownMethod | Route::AfterHeaderAuth | Route::RenewAt(_) => {
                 Err(route::check(payload).map_or_else(|error| error, |()| Failure::method_not_found()))
             }

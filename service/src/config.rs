@@ -57,7 +57,8 @@ const MINUTE: u64 = 60 * SECOND;
 const HOUR: u64 = 60 * MINUTE;
 const DAY: u64 = 24 * HOUR;
 
-const DEFAULTS: Policy = Policy { key_lifetime: 24 * HOUR, session_lifetime: 30 * DAY, refresh: 10 * MINUTE };
+const DEFAULTS: Policy =
+    Policy { key_lifetime: 24 * HOUR, session_lifetime: 30 * DAY, refresh: 10 * MINUTE, revoke_within: None };
 /// A key lasts as long as the page promises, and is refreshed often enough to be seen.
 const DEMO_DEFAULTS: Policy = Policy { refresh: MINUTE, ..DEFAULTS };
 
@@ -147,12 +148,15 @@ pub fn resolve(layers: Layers) -> Result<Config, ConfigError> {
         issuers: options.jwt_issuers()?.map(|path| path.value),
         secret,
         keys,
-        policy: policy(
-            options.key_lifetime()?.as_ref(),
-            options.session_lifetime()?.as_ref(),
-            options.refresh()?.as_ref(),
-            if demo { DEMO_DEFAULTS } else { DEFAULTS },
-        )?,
+        policy: Policy {
+            revoke_within: options.revoke_within()?.and_then(|within| within.value),
+            ..policy(
+                options.key_lifetime()?.as_ref(),
+                options.session_lifetime()?.as_ref(),
+                options.refresh()?.as_ref(),
+                if demo { DEMO_DEFAULTS } else { DEFAULTS },
+            )?
+        },
         public_url: options.public_url()?.map_or_else(Vec::new, |urls| urls.value),
         allow_origin: options.allow_origin()?.map_or_else(AllowOrigin::default, |origins| origins.value),
         trusted_proxies: options.trusted_proxy()?.map_or_else(TrustedProxies::default, |proxies| proxies.value),
@@ -254,7 +258,7 @@ fn policy(
         None => defaults.refresh.min((key / 2).max(1)),
     };
     let session = session_lifetime.map_or(defaults.session_lifetime.max(key), |given| given.value);
-    Ok(Policy { key_lifetime: key, session_lifetime: session, refresh })
+    Ok(Policy { key_lifetime: key, session_lifetime: session, refresh, ..defaults })
 }
 
 /// What relogin keys are made from.
@@ -326,14 +330,20 @@ mod tests {
         assert_eq!(ok("", named).keys, keys(KeyFormat::Jwt, "https://a", "b c"));
         assert_eq!(
             config.policy,
-            Policy { key_lifetime: 86_400_000, session_lifetime: 2_592_000_000, refresh: 600_000 }
+            Policy { key_lifetime: 86_400_000, session_lifetime: 2_592_000_000, refresh: 600_000, revoke_within: None }
         );
         assert!(!config.demo);
 
         let demo = ok("--demo", "");
-        assert_eq!(demo.policy, Policy { key_lifetime: 86_400_000, session_lifetime: 2_592_000_000, refresh: 60_000 });
+        assert_eq!(
+            demo.policy,
+            Policy { key_lifetime: 86_400_000, session_lifetime: 2_592_000_000, refresh: 60_000, revoke_within: None }
+        );
         let short = ok("--demo --key-lifetime 2m", "");
-        assert_eq!(short.policy, Policy { key_lifetime: 120_000, session_lifetime: 2_592_000_000, refresh: 60_000 });
+        assert_eq!(
+            short.policy,
+            Policy { key_lifetime: 120_000, session_lifetime: 2_592_000_000, refresh: 60_000, revoke_within: None }
+        );
         assert_eq!((demo.demo, demo.users), (true, UsersSource::Demo));
         assert_eq!(ok("--demo --users u", "").users, UsersSource::File { path: "u".into(), is_default: false });
         assert_eq!((demo.audit, demo.audit_subject), (None, None));
@@ -426,7 +436,7 @@ mod tests {
     #[test]
     fn default_lifetimes_adapt_to_those_given() {
         let times = |args: &str| {
-            let Policy { key_lifetime, session_lifetime, refresh } = ok(args, "").policy;
+            let Policy { key_lifetime, session_lifetime, refresh, .. } = ok(args, "").policy;
             (key_lifetime / 1000, session_lifetime / 1000, refresh as f64 / 1000.0)
         };
         const DAYS: u64 = 30 * 86_400;

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use relogin_bus::{Bus, BusError};
 use relogin_res::service::{
-    Payload, SYSTEM_TOKEN_RESET, TokenEvent, TokenReset, encode_change, event_subject, token_subject,
+    Payload, Reset, SYSTEM_RESET, SYSTEM_TOKEN_RESET, TokenEvent, TokenReset, encode_change, event_subject,
+    token_subject,
 };
 use relogin_session::{ConnectionId, Effect, SessionId, Token, User, UserModel, api::Rotated};
 
@@ -18,6 +19,9 @@ pub struct Events {
 
 /// How many sessions one message names at most; about 25 bytes each.
 const ASKED_AT_ONCE: usize = 1_000;
+
+/// How many resources one message names at most; up to 100 bytes each.
+const RESET_AT_ONCE: usize = 1_000;
 
 impl Events {
     /// Events of the resource `name`, on `bus`.
@@ -66,6 +70,37 @@ impl Events {
             self.bus.publish(SYSTEM_TOKEN_RESET, reset.encode().into()).await?;
         }
         Ok(())
+    }
+
+    /// Has gateways fetch some connections' lists of sessions again, or some sessions on them.
+    ///
+    /// # Errors
+    /// [`BusError`] if that could not be sent.
+    pub async fn reset_lists(&self, stale: Vec<(&ConnectionId, Option<SessionId>)>) -> Result<(), BusError> {
+        let names: Vec<_> = stale
+            .into_iter()
+            .map(|(connection, session)| match session {
+                Some(session) => format!("{}.sessions.{connection}.{session}", self.name),
+                None => format!("{}.sessions.{connection}", self.name),
+            })
+            .collect();
+        for names in names.chunks(RESET_AT_ONCE) {
+            self.reset(names.to_vec()).await?;
+        }
+        Ok(())
+    }
+
+    /// Has gateways fetch all lists of sessions again.
+    ///
+    /// # Errors
+    /// [`BusError`] if that could not be sent.
+    pub async fn reset_all_lists(&self) -> Result<(), BusError> {
+        self.reset(vec![format!("{}.sessions.>", self.name)]).await
+    }
+
+    async fn reset(&self, resources: Vec<String>) -> Result<(), BusError> {
+        let reset = Reset { resources, access: Vec::new() };
+        self.bus.publish(SYSTEM_RESET, reset.encode().into()).await
     }
 
     fn event(&self, effect: &Effect) -> (String, Vec<u8>) {

@@ -17,6 +17,7 @@ pub mod http;
 pub mod instance;
 pub mod issuers;
 pub mod last_seen;
+pub mod listing;
 pub mod log;
 pub mod metrics;
 pub mod needs;

@@ -35,7 +35,7 @@ pub fn needs(uses: &Uses) -> Vec<Need> {
         .map(|kind| Need::subscribe(format!("{kind}.{name}.>")))
         .chain([Need::subscribe(format!("access.{name}")), Need::subscribe_to("_INBOX.>", format!("_INBOX.{PROBE}.*"))])
         .collect();
-    let user = format!("{name}.user.{PROBE}");
+    let (user, sessions) = (format!("{name}.user.{PROBE}"), format!("{name}.sessions.{PROBE}"));
     needs.extend([
         Need::publish("conn.*.token", token_subject(PROBE), r#"{"token":null}"#),
         Need::publish(format!("event.{name}.user.*.change"), event_subject(&user, "change"), r#"{"values":{}}"#),
@@ -63,12 +63,15 @@ pub fn needs(uses: &Uses) -> Vec<Need> {
         needs.extend([
             Need::subscribe("conn.*.token"),
             Need::subscribe_to(format!("event.{name}.user.*.*"), event_subject(&user, "*")),
+            Need::subscribe_to(format!("event.{name}.sessions.>"), event_subject(&sessions, "*")),
             Need::subscribe(SYSTEM_RESET),
             Need::subscribe(SYSTEM_TOKEN_RESET),
             // Without a reply subject, so that nobody answers them.
             Need::publish(format!("auth.{name}.*"), format!("auth.{name}.{PROBE}"), "{}"),
             Need::publish(format!("access.{name}.user.*"), format!("access.{user}"), "{}"),
             Need::publish(format!("get.{name}.user.*"), format!("get.{user}"), "{}"),
+            Need::publish(format!("access.{name}.sessions.>"), format!("access.{sessions}"), "{}"),
+            Need::publish(format!("get.{name}.sessions.>"), format!("get.{sessions}"), "{}"),
         ]);
     }
     if uses.shared {

@@ -39,7 +39,8 @@ pub async fn run(sessions: Arc<Sessions>, peers: Peers, stop: CancellationToken)
         let mut missed = peers.missed();
         while missed.changed().await.is_ok() {
             loop {
-                match sessions.resend().await {
+                let resent = async { sessions.tell_all_lists().await.and(sessions.resend().await) };
+                match resent.await {
                     Ok(connections) => {
                         tracing::warn!(
                             connections,

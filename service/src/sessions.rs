@@ -17,6 +17,7 @@ mod browser;
 mod cap;
 mod connection_locks;
 mod cookie_session;
+mod list;
 mod liveness_probe;
 mod log;
 mod outcome_counts;
@@ -51,6 +52,7 @@ pub use self::{
 use self::{
     cap::Cap,
     connection_locks::ConnectionLocks,
+    list::Watchers,
     liveness_probe::LivenessProbe,
     request::SessionRequest,
     serve::granted,
@@ -81,6 +83,7 @@ pub struct Sessions {
     endings: Endings,
     recently_notified: RecentlyNotified,
     unconfirmed: Unconfirmed,
+    watchers: Arc<Watchers>,
 }
 
 /// The outcome of a login or relogin, unless there is an internal error.
@@ -136,6 +139,7 @@ impl Sessions {
             endings: Endings::default(),
             recently_notified: RecentlyNotified::default(),
             unconfirmed: Unconfirmed::default(),
+            watchers: Arc::default(),
         }
     }
 

@@ -148,6 +148,44 @@ pub struct LoggedIn {
     pub bound: bool,
 }
 
+/// A member of the collection `<name>.sessions.<cid>`: one of the user's sessions.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ListedSession {
+    /// Names the session in [`RevokeParams`].
+    pub id: SessionId,
+    /// What the user calls the device.
+    pub label: Option<String>,
+    /// The browser that logged in, in words: `Firefox`.
+    pub browser: Option<String>,
+    /// Its system, in words: `Windows`.
+    pub system: Option<String>,
+    /// The IP address from which the session was used last.
+    pub address: Option<String>,
+    /// When the user logged in, in milliseconds since 1970.
+    pub created: u64,
+    /// When the session's key was used last, in milliseconds since 1970.
+    pub last_seen: u64,
+    /// Whether it is the session of the connection that the list is for.
+    pub current: bool,
+    /// Whether the session is bound to its browser: its key is of no use elsewhere.
+    pub bound: bool,
+}
+
+/// Params of `auth.<name>.revoke`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RevokeParams {
+    /// The session to end.
+    pub id: SessionId,
+}
+
+/// Result of `auth.<name>.revokeOthers`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Revoked {
+    /// How many sessions were ended.
+    pub revoked: usize,
+}
+
 /// Payload of the custom event `rotated` on `<name>.user.<cid>`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rotated {
@@ -194,6 +232,12 @@ pub enum Denied {
     /// The user's password cannot be changed here.
     #[error("The password cannot be changed here")]
     PasswordNotChangeable,
+    /// The session to end does not exist, is over, or is somebody else's.
+    #[error("No such session")]
+    NoSuchSession,
+    /// The login is too long ago for what is asked: the user has to log in again first.
+    #[error("Log in again first")]
+    LoginTooOld,
     /// There is no such method.
     #[error("Method not found")]
     MethodNotFound,
@@ -215,6 +259,8 @@ impl Denied {
             Self::WrongPassword => "session.wrongPassword",
             Self::PasswordTooWeak => "session.passwordTooWeak",
             Self::PasswordNotChangeable => "session.passwordNotChangeable",
+            Self::NoSuchSession => "session.noSuchSession",
+            Self::LoginTooOld => "session.loginTooOld",
             Self::MethodNotFound => "system.methodNotFound",
         }
     }
@@ -297,7 +343,9 @@ mod tests {
             Denied::InvalidToken => Denied::WrongPassword,
             Denied::WrongPassword => Denied::PasswordTooWeak,
             Denied::PasswordTooWeak => Denied::PasswordNotChangeable,
-            Denied::PasswordNotChangeable => Denied::MethodNotFound,
+            Denied::PasswordNotChangeable => Denied::NoSuchSession,
+            Denied::NoSuchSession => Denied::LoginTooOld,
+            Denied::LoginTooOld => Denied::MethodNotFound,
             Denied::MethodNotFound => return None,
         })
     }
@@ -318,6 +366,8 @@ mod tests {
             session.wrongPassword: Wrong password
             session.passwordTooWeak: The password is too easy to guess
             session.passwordNotChangeable: The password cannot be changed here
+            session.noSuchSession: No such session
+            session.loginTooOld: Log in again first
             system.methodNotFound: Method not found"#]]
         .assert_eq(&table.join("\n"));
     }

@@ -20,14 +20,15 @@ pub mod rotation;
 mod secret;
 pub mod time;
 pub mod user;
+pub mod user_agent;
 
 pub use api::{Denied, LoggedIn};
 pub use device::DeviceKey;
 pub use id::{Attempt, ConnectionId, SessionId, UserId};
 pub use key::{Keyring, PresentedKey, ReloginKey};
 pub use machine::{
-    Command, Decision, Effect, Login, NewCookie, Next, OtherSession, Outcome, Relogin, Reply, Rules, Vouched, Write,
-    decide,
+    Command, Decision, Effect, Login, NewCookie, Next, OtherSession, Outcome, Relogin, Reply, Revoker, Rules, Vouched,
+    Write, decide,
 };
 pub use policy::Policy;
 pub use record::{Claims, Device, MadeBy, PastAttempt, Record};

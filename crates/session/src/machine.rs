@@ -16,6 +16,7 @@
 //! | prune | nothing | the unresponsive connections are cleared and off the session | as live |
 //! | expire | nothing | nothing | removed, its connections cleared |
 //! | user changed | nothing | its connections set, or, user removed: removed, its connections cleared | nothing |
+//! | revoke for a user (see `machine/revoke.rs`) | `NoSuchSession` | of the user: removed, its connections cleared · else `NoSuchSession` | `NoSuchSession` |
 //! | revoke, evict | nothing | removed, its connections cleared | as live |
 //!
 //! Which session a logout ends is said by [`ended_by_logout`]. One that names its session never
@@ -49,13 +50,13 @@
 mod barrier;
 mod end;
 mod login;
+mod outcome;
 mod relogin;
+mod revoke;
 pub mod several;
 #[cfg(test)]
 mod tests;
 mod user;
-
-use std::fmt;
 
 use crate::{
     Claims, ConnectionId, Denied, Keyring, LoggedIn, Policy, Record, SessionId, Timestamp, Token, User,
@@ -64,7 +65,9 @@ use crate::{
 
 pub use end::ended_by_logout;
 pub use login::Login;
+pub use outcome::Outcome;
 pub use relogin::{MAX_CONNECTIONS, OtherSession, Relogin};
+pub use revoke::Revoker;
 pub use user::over_cap;
 
 /// What does not change from request to request.
@@ -99,6 +102,8 @@ pub enum Command {
         key: PresentedKey,
         /// Digest of the browser's other cookie.
         cookie: Option<[u8; 32]>,
+        /// Where the browser is, `ip:port`.
+        remote_addr: Option<String>,
         /// The session's user as the directory has it now; none if removed.
         user: Option<User>,
     },
@@ -138,6 +143,11 @@ pub enum Command {
     },
     /// The session is to end, wherever it is used: its user has another password, say.
     Revoke,
+    /// A user ends one of their sessions from a list. The record is the session that they name.
+    RevokeForUser {
+        /// The session on whose connection the user asks; none if there is none.
+        by: Option<Revoker>,
+    },
     /// The session is to end, because its user has more than they may have: see [`over_cap`].
     Evict,
 }
@@ -211,86 +221,6 @@ pub enum Effect {
     Rotated(ConnectionId, u64),
 }
 
-/// Declares the outcomes, each with its word.
-macro_rules! outcomes {
-    ($($(#[$doc:meta])* $name:ident = $word:literal,)*) => {
-        /// What a decision came to: one word for the log, the audit trail and the metrics.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub enum Outcome {
-            $($(#[$doc])* $name,)*
-        }
-
-        impl Outcome {
-            /// Each of them, in the order of their numbers.
-            pub const ALL: &[Self] = &[$(Self::$name),*];
-
-            /// The word.
-            #[must_use]
-            pub fn word(self) -> &'static str {
-                match self {
-                    $(Self::$name => $word,)*
-                }
-            }
-        }
-    };
-}
-
-outcomes! {
-    /// A session was made.
-    LoggedIn = "logged_in",
-    /// The connection holds a live session already.
-    AlreadyLoggedIn = "already_logged_in",
-    /// A new generation was made.
-    Rotated = "rotated",
-    /// A request came once more, and the same answer was given again.
-    Retried = "retried",
-    /// A proven device, or the browser of a cookie, came with an old key and was given the newest.
-    CaughtUp = "caught_up",
-    /// A request came once more, when further keys had been made since its answer.
-    StaleRetry = "stale_retry",
-    /// A used key came from somebody else (RFC 9700, section 4.14); the session was disposed of.
-    ReuseDetected = "reuse_detected",
-    /// A key was newer than the record, so the store has lost writes; the session was disposed of.
-    StoreRolledBack = "store_rolled_back",
-    /// A proven device came with a key newer than the record, so the store has lost writes; a new
-    /// generation was made.
-    Recovered = "recovered",
-    /// A bound session's key came without a proof.
-    ProofMissing = "proof_missing",
-    /// A key came without the cookie that its session is bound to.
-    CookieMismatch = "cookie_mismatch",
-    /// The key is not genuine, or its session is gone or over.
-    Refused = "refused",
-    /// The session's user is no more; the session was disposed of.
-    UserRemoved = "user_removed",
-    /// The user logged out.
-    LoggedOut = "logged_out",
-    /// There was nothing to log out of.
-    NotLoggedIn = "not_logged_in",
-    /// The deadline passed; the session was disposed of.
-    Expired = "expired",
-    /// The deadline has not passed.
-    StillAlive = "still_alive",
-    /// The connection was taken off the session.
-    Detached = "detached",
-    /// A session that no connection knew of was disposed of.
-    Abandoned = "abandoned",
-    /// Connections that kept unresponsive were taken off the session.
-    Pruned = "pruned",
-    /// The session's connections were sent what its user is like now.
-    UserChanged = "user_changed",
-    /// The session was ended from elsewhere.
-    Revoked = "revoked",
-    /// The session was ended because its user has more than they may have.
-    Evicted = "evicted",
-}
-
-impl fmt::Display for Outcome {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.word())
-    }
-}
-
 /// Decides what `command` does to the session `record`. Safe to run again on a newer record after a
 /// conflict.
 #[must_use]
@@ -301,13 +231,16 @@ pub fn decide(record: Option<&Record>, command: Command, rules: &Rules, now: Tim
             None => login::created(login, sid, salt, rules, now),
         },
         Command::Relogin(used) => relogin::relogin(record, used, rules, now),
-        Command::Refresh { key, cookie, user } => relogin::refresh(record, &key, cookie, user.as_ref(), rules, now),
+        Command::Refresh { key, cookie, remote_addr, user } => {
+            relogin::refresh(record, &key, cookie, remote_addr, user.as_ref(), rules, now)
+        }
         Command::Logout { connection, sid, held, token } => end::logout(record, &connection, sid, held, token),
         Command::Detach { connection } => end::detach(record, &connection),
         Command::Abandon { connection } => end::abandon(record, &connection),
         Command::Prune { unresponsive } => end::prune(record, &unresponsive),
         Command::Expire => end::expire(record, now),
         Command::UserChanged { user } => user::changed(record, user, now),
+        Command::RevokeForUser { by } => revoke::revoke(record, by.as_ref(), rules, now),
         Command::Revoke => user::end(record, Outcome::Revoked),
         Command::Evict => user::end(record, Outcome::Evicted),
     }

@@ -9,4 +9,7 @@ pub struct Policy {
     pub session_lifetime: u64,
     /// When a client should use its key to get the next one.
     pub refresh: u64,
+    /// How long after a login its user may end other sessions from a list; none: for as long as the
+    /// session lives.
+    pub revoke_within: Option<u64>,
 }

@@ -14,7 +14,7 @@ use thiserror::Error;
 
 pub use self::current::Record;
 use self::{v1::RecordV1, v2::RecordV2};
-use crate::{Attempt, ConnectionId, DeviceKey, SessionId, Timestamp, User};
+use crate::{Attempt, ConnectionId, DeviceKey, SessionId, Timestamp, User, api::ListedSession, user_agent};
 
 /// What an issuer says of a user whom the user directory need not know.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,14 +27,14 @@ pub struct Claims {
     pub role: String,
 }
 
-/// What is known of the device that logged in.
+/// What is known of the device that has the session.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Device {
     /// The registered public key; with one the session is a bound one.
     pub public_key: Option<DeviceKey>,
     /// The browser's User-Agent header.
     pub user_agent: Option<String>,
-    /// The address that logged in, `ip:port`.
+    /// The address that used a key last, or logged in: `ip:port`.
     pub remote_addr: Option<String>,
     /// What the user calls the device.
     pub label: Option<String>,
@@ -76,6 +76,12 @@ pub type PastAttempt = [u8; 4];
 
 fn past_attempt(attempt: Option<Attempt>) -> PastAttempt {
     attempt.and_then(|attempt| attempt.0.first_chunk().copied()).unwrap_or_default()
+}
+
+/// The IP address of `ip:port`.
+fn without_port(address: &str) -> &str {
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
 }
 
 /// A stored record that cannot be read.
@@ -155,6 +161,25 @@ impl Record {
         !is_of_this_process && token != Some(self.sid)
     }
 
+    /// What a list on `connection` shows of the session.
+    #[must_use]
+    pub fn listed(&self, connection: &ConnectionId) -> ListedSession {
+        let Device { user_agent, remote_addr, label, .. } = &self.device;
+        let in_words =
+            |words: fn(&str) -> Option<&'static str>| user_agent.as_deref().and_then(words).map(str::to_owned);
+        ListedSession {
+            id: self.sid,
+            label: label.clone(),
+            browser: in_words(user_agent::browser),
+            system: in_words(user_agent::system),
+            address: remote_addr.as_deref().map(|address| without_port(address).to_owned()),
+            created: self.created.0,
+            last_seen: self.last_seen.0,
+            current: self.is_on(connection),
+            bound: self.is_bound() || self.in_cookie,
+        }
+    }
+
     /// True if `connection` holds this session.
     #[must_use]
     pub fn is_on(&self, connection: &ConnectionId) -> bool {
@@ -171,6 +196,15 @@ impl Record {
         match age {
             0 => self.made_by.attempt == Some(attempt),
             _ => mark != PastAttempt::default() && self.past.iter().nth_back(age - 1) == Some(&mark),
+        }
+    }
+
+    /// The session's key is used, from this address if that is known.
+    pub(crate) fn seen(&mut self, remote_addr: Option<String>, now: Timestamp) {
+        self.last_seen = now;
+        if remote_addr.is_some() {
+            let device = Device { remote_addr, ..std::mem::take(&mut self.device) };
+            self.device = device.bounded();
         }
     }
 
@@ -351,6 +385,27 @@ mod tests {
             let at = flip % record.len();
             record[at] ^= bytes.first().copied().unwrap_or(1);
             let _ = Record::decode(&record);
+        }
+    }
+
+    #[test]
+    fn a_list_shows_what_a_person_recognises_a_session_by() {
+        let record = typical();
+        let [first, other] = [record.connections[0].clone(), ConnectionId::parse("other").unwrap()];
+        let shown = serde_json::to_string(&record.listed(&first)).unwrap();
+        expect_test::expect![[r#"{"id":"paWlpaWlpaWlpaWlpaWlpQ","label":null,"browser":"Chrome","system":"Linux","address":"203.0.113.77","created":1790000000000,"lastSeen":1790000600000,"current":true,"bound":false}"#]].assert_eq(&shown);
+        assert!(!record.listed(&other).current);
+        let bare = Record { device: Device::default(), in_cookie: true, ..record };
+        let shown = serde_json::to_string(&bare.listed(&other)).unwrap();
+        expect_test::expect![[r#"{"id":"paWlpaWlpaWlpaWlpaWlpQ","label":null,"browser":null,"system":null,"address":null,"created":1790000000000,"lastSeen":1790000600000,"current":false,"bound":true}"#]].assert_eq(&shown);
+    }
+
+    #[test]
+    fn addresses_are_shown_without_their_ports() {
+        for (address, shown) in
+            [("203.0.113.77:51423", "203.0.113.77"), ("[2001:db8::1]:443", "2001:db8::1"), ("pipe", "pipe"), ("", "")]
+        {
+            assert_eq!(without_port(address), shown);
         }
     }
 }

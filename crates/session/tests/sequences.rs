@@ -6,8 +6,8 @@ use std::collections::HashMap;
 use proptest::prelude::*;
 use relogin_session::{
     Attempt, Command, ConnectionId, Decision, Denied, Device, DeviceKey, Effect, Keyring, Login, Next, OtherSession,
-    Outcome, Policy, Proof, Record, Relogin, ReloginKey, Rules, SessionId, Timestamp, Token, User, UserId, Write,
-    decide, machine::MAX_CONNECTIONS,
+    Outcome, Policy, Proof, Record, Relogin, ReloginKey, Revoker, Rules, SessionId, Timestamp, Token, User, UserId,
+    Write, decide, machine::MAX_CONNECTIONS,
 };
 
 const SALT: [u8; 16] = [4; 16];
@@ -21,6 +21,7 @@ enum Step {
     Detach { on: u8 },
     Abandon { on: u8 },
     Prune { from: u8, to: u8 },
+    Revoke { by_user: bool, is_live: bool },
     Expire,
     Wait { ms: u64 },
 }
@@ -40,6 +41,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => on.clone().prop_map(|on| Step::Detach { on }),
         1 => on.clone().prop_map(|on| Step::Abandon { on }),
         1 => (on.clone(), on).prop_map(|(from, to)| Step::Prune { from, to }),
+        1 => (any::<bool>(), any::<bool>()).prop_map(|(by_user, is_live)| Step::Revoke { by_user, is_live }),
         1 => Just(Step::Expire),
         2 => (0..70_u64).prop_map(|ms| Step::Wait { ms }),
     ]
@@ -69,7 +71,7 @@ impl World {
     fn new() -> Self {
         Self {
             rules: Rules {
-                policy: Policy { key_lifetime: 100, session_lifetime: 500, refresh: 50 },
+                policy: Policy { key_lifetime: 100, session_lifetime: 500, refresh: 50, revoke_within: None },
                 keyring: Keyring::new(vec![vec![3; 32]]).unwrap(),
             },
             now: Timestamp(1_000),
@@ -103,6 +105,7 @@ impl World {
             attempt: attempt.map(|n| Attempt([n; 16])),
             proof: if proven { Proof::Valid } else { Proof::None },
             cookie: None,
+            remote_addr: None,
             user: user_known.then(user),
             token: self.token(&cid(on)),
             other: OtherSession::None,
@@ -189,6 +192,20 @@ impl World {
             Step::Prune { from, to } => {
                 let unresponsive = (from..to).map(cid).collect();
                 self.apply(Command::Prune { unresponsive });
+            }
+            Step::Revoke { by_user, is_live } => {
+                // From another session: the user's, or a stranger's.
+                let user_id = UserId::Number(if by_user { 1 } else { 2 });
+                let by = Revoker { sid: SessionId([u8::MAX; 16]), user_id, logged_in: Timestamp(0) };
+                let before = self.record.clone();
+                let decision = self.apply(Command::RevokeForUser { by: is_live.then_some(by) });
+                let is_theirs = before.as_ref().is_some_and(|record| by_user && !record.is_expired(self.now));
+                if is_live && is_theirs {
+                    assert_eq!((decision.next, &self.record), (Next::Reply(Ok(None)), &None));
+                } else {
+                    let denied = if is_live { Denied::NoSuchSession } else { Denied::NotLoggedIn };
+                    assert_eq!((decision.next, &self.record), (Next::Reply(Err(denied)), &before));
+                }
             }
             Step::Expire => {
                 self.apply(Command::Expire);

@@ -56,7 +56,7 @@ pub use self::{
     bucket::{BucketConfig, Replicas, context, replicas},
     open_error::{OpenError, may_pass},
 };
-use crate::{Revision, SessionStore, StoreError, Stored, index::is_earlier};
+use crate::{ChangeListener, Revision, SessionStore, StoreError, Stored, index::is_earlier};
 
 /// Keeps sessions in a bucket.
 pub struct JetStreamStore {
@@ -330,6 +330,10 @@ impl SessionStore for JetStreamStore {
     async fn read_barrier(&self) -> Result<(), StoreError> {
         drop(self.shared.open()?);
         self.shared.barriers.pass(&self.shared).await
+    }
+
+    fn on_change(&self, listener: ChangeListener) {
+        self.shared.replica().listener.get_or_insert(listener);
     }
 
     fn barrier_follows_bus(&self) -> bool {

@@ -35,6 +35,22 @@ pub struct Stored {
     pub revision: Revision,
 }
 
+/// A change that another process may have made.
+#[derive(Clone, Copy, Debug)]
+pub struct SessionChange<'a> {
+    /// The session.
+    pub sid: SessionId,
+    /// Its user.
+    pub user: &'a UserId,
+    /// Its connections before and after.
+    pub connections: [&'a [ConnectionId]; 2],
+    /// Whether it was made, or is over.
+    pub is_first_or_last: bool,
+}
+
+/// What is called with each [`SessionChange`].
+pub type ChangeListener = Box<dyn Fn(SessionChange<'_>) + Send + Sync>;
+
 /// Why a store could not carry out a call.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -209,6 +225,13 @@ pub trait SessionStore: Send + Sync {
     /// [`StoreError`] if that is not known: reads may be stale.
     async fn read_barrier(&self) -> Result<(), StoreError> {
         Ok(())
+    }
+
+    /// Has `listener` called soon after each change that another process makes, and perhaps after
+    /// those of this one. It must not call the store. Only the first listener counts.
+    fn on_change(&self, listener: ChangeListener) {
+        // Without other processes there is nothing to tell.
+        drop(listener);
     }
 
     /// True if the read barrier travels on the connection of the message bus: when it is passed,

@@ -15,6 +15,7 @@ pub(super) fn shared(config: &Config, keyring: &Keyring) -> Option<Shared> {
         ("--key-lifetime", seconds(policy.key_lifetime)),
         ("--session-lifetime", seconds(policy.session_lifetime)),
         ("--refresh", seconds(policy.refresh)),
+        ("--revoke-within", policy.revoke_within.map_or_else(|| "off".to_owned(), seconds)),
         ("--sessions-per-user", config.sessions_per_user.to_string()),
         ("--key-format", format!("{:?}", keys.format).to_lowercase()),
         ("--key-issuer", keys.issuer.clone()),

@@ -32,6 +32,16 @@ pub(super) enum Route {
     UserAccess(String),
     /// `get.<name>.user.<cid>`.
     User(String),
+    /// `auth.<name>.revoke`.
+    Revoke,
+    /// `auth.<name>.revokeOthers`.
+    RevokeOthers,
+    /// `access.<name>.sessions.<cid>`, and of a session on that list.
+    ListAccess(String),
+    /// `get.<name>.sessions.<cid>`.
+    List(String),
+    /// `get.<name>.sessions.<cid>.<id>`.
+    Listed(String, String),
     /// `access.<name>`: which methods HTTP requests may call.
     MethodAccess,
     /// `call.<name>.refresh` and `.logout`: what remains of an HTTP request after its header
@@ -61,7 +71,7 @@ pub(super) enum AnsweredBy<'a> {
 }
 
 /// The auth methods by name.
-const METHODS: [(&str, Route); 8] = [
+const METHODS: [(&str, Route); 10] = [
     ("login", Route::Login),
     ("relogin", Route::Relogin),
     ("logout", Route::Logout),
@@ -70,6 +80,8 @@ const METHODS: [(&str, Route); 8] = [
     ("headerLogin", Route::HeaderLogin),
     ("renew", Route::Renew),
     ("changePassword", Route::ChangePassword),
+    ("revoke", Route::Revoke),
+    ("revokeOthers", Route::RevokeOthers),
 ];
 
 /// The names of all auth methods.
@@ -84,6 +96,13 @@ impl Route {
         let user = |resource: &str| {
             let cid = resource.strip_prefix(name)?.strip_prefix(".user.")?;
             (!cid.contains('.')).then(|| cid.to_owned())
+        };
+        // The cid of `<name>.sessions.<cid>`, and the id of a session.
+        let list = |resource: &str| {
+            let rest = resource.strip_prefix(name)?.strip_prefix(".sessions.")?;
+            let (cid, id) = rest.split_once('.').map_or((rest, None), |(cid, id)| (cid, Some(id)));
+            let is_whole = !cid.is_empty() && id.is_none_or(|id| !id.is_empty() && !id.contains('.'));
+            is_whole.then(|| (cid.to_owned(), id.map(str::to_owned)))
         };
         match Subject::parse(subject) {
             Some(Subject::Auth(resource, method)) if resource == name => {
@@ -100,8 +119,17 @@ impl Route {
             }
             Some(Subject::Auth(..) | Subject::Call(..)) => Self::UnknownMethod,
             Some(Subject::Access(resource)) if resource == name => Self::MethodAccess,
-            Some(Subject::Access(resource)) => user(&resource).map_or(Self::UnknownResource, Self::UserAccess),
-            Some(Subject::Get(resource)) => user(&resource).map_or(Self::UnknownResource, Self::User),
+            Some(Subject::Access(resource)) => match (user(&resource), list(&resource)) {
+                (Some(cid), _) => Self::UserAccess(cid),
+                (_, Some((cid, _))) => Self::ListAccess(cid),
+                _ => Self::UnknownResource,
+            },
+            Some(Subject::Get(resource)) => match (user(&resource), list(&resource)) {
+                (Some(cid), _) => Self::User(cid),
+                (_, Some((cid, None))) => Self::List(cid),
+                (_, Some((cid, Some(id)))) => Self::Listed(cid, id),
+                _ => Self::UnknownResource,
+            },
             None if subject.starts_with("auth.") || subject.starts_with("call.") => Self::UnknownMethod,
             None => Self::UnknownResource,
         }
@@ -111,7 +139,9 @@ impl Route {
     pub(super) fn answered_by(&self) -> AnsweredBy<'_> {
         match self {
             Self::Login | Self::HeaderLogin => AnsweredBy::Senior,
-            Self::Relogin | Self::Connect | Self::ChangePassword => AnsweredBy::Holder,
+            Self::Relogin | Self::Connect | Self::ChangePassword | Self::Revoke | Self::RevokeOthers => {
+                AnsweredBy::Holder
+            }
             Self::Renew => AnsweredBy::Neither,
             Self::RenewAt(instance) => AnsweredBy::Named(instance),
             // Both try to log out. A client that gets the answer that it was not logged in uses its
@@ -120,6 +150,9 @@ impl Route {
             | Self::Challenge
             | Self::UserAccess(_)
             | Self::User(_)
+            | Self::ListAccess(_)
+            | Self::List(_)
+            | Self::Listed(..)
             | Self::MethodAccess
             | Self::AfterHeaderAuth
             | Self::UnknownMethod
@@ -142,6 +175,11 @@ impl fmt::Display for Route {
             Self::Renew | Self::RenewAt(_) => "renew",
             Self::UserAccess(_) => "access to a user",
             Self::User(_) => "get of a user",
+            Self::Revoke => "revoke",
+            Self::RevokeOthers => "revokeOthers",
+            Self::ListAccess(_) => "access to sessions",
+            Self::List(_) => "get of sessions",
+            Self::Listed(..) => "get of a session",
             Self::MethodAccess => "access to methods",
             Self::AfterHeaderAuth => "cookie refresh or logout",
             Self::UnknownMethod => "unknown method",
@@ -194,6 +232,17 @@ mod tests {
             ("auth.session.lo?gin", Route::UnknownMethod),
             ("call.session.login", Route::UnknownMethod),
             ("call.session.user.c1.set", Route::UnknownMethod),
+            ("auth.session.revoke", Route::Revoke),
+            ("auth.session.revokeOthers", Route::RevokeOthers),
+            ("access.session.sessions.c1", Route::ListAccess("c1".into())),
+            ("access.session.sessions.c1.s", Route::ListAccess("c1".into())),
+            ("get.session.sessions.c1", Route::List("c1".into())),
+            ("get.session.sessions.c1.s", Route::Listed("c1".into(), "s".into())),
+            ("get.session.sessions.c1.s.more", Route::UnknownResource),
+            ("access.session.sessions.c1.s.more", Route::UnknownResource),
+            ("get.session.sessions", Route::UnknownResource),
+            ("get.session.sessions.", Route::UnknownResource),
+            ("get.session.sessions..s", Route::UnknownResource),
             ("get.session.users", Route::UnknownResource),
             ("get.session.user", Route::UnknownResource),
             ("get.session.user.c1.more", Route::UnknownResource),

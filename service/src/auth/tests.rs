@@ -6,6 +6,7 @@ mod cookies;
 mod header_login;
 mod order;
 mod overdue;
+mod session_list;
 
 use std::{future::pending, time::Duration};
 
@@ -89,7 +90,7 @@ impl Rig {
         let (password, hers) = watch::channel("sesame");
         let users: Arc<dyn UserDirectory> = Arc::new(Doorman { gate: is_open, password: hers });
         let rules = Rules {
-            policy: Policy { key_lifetime: 60_000, session_lifetime: 600_000, refresh: 30_000 },
+            policy: Policy { key_lifetime: 60_000, session_lifetime: 600_000, refresh: 30_000, revoke_within: None },
             keyring: Keyring::new(vec![vec![7; 32]]).unwrap(),
         };
         let at_once = users.at_once();

@@ -126,6 +126,7 @@ options! {
     key_lifetime: "key-lifetime" "RELOGIN_KEY_LIFETIME" values::lifetime => u64;
     session_lifetime: "session-lifetime" "RELOGIN_SESSION_LIFETIME" values::lifetime => u64;
     refresh: "refresh" "RELOGIN_REFRESH" values::lifetime => u64;
+    revoke_within: "revoke-within" "RELOGIN_REVOKE_WITHIN" values::revoke_within => Option<u64>;
     public_url: "public-url" "RELOGIN_PUBLIC_URL" values::public_url => Vec<url::Origin>;
     allow_origin: "allow-origin" "RELOGIN_ALLOW_ORIGIN" values::allow_origin => AllowOrigin;
     trusted_proxy: "trusted-proxy" "RELOGIN_TRUSTED_PROXY" values::trusted_proxies => TrustedProxies;

@@ -163,6 +163,11 @@ pub struct Options {
     /// A login beyond that ends the session that was unused for longest.
     #[arg(long, env = "RELOGIN_SESSIONS_PER_USER", value_name = "N", help_heading = "Sessions and keys")]
     pub sessions_per_user: Option<String>,
+    /// How long after a login its user may end other sessions from their list [default: off]
+    ///
+    /// Later they have to log in again first. With `off`, never.
+    #[arg(long, env = "RELOGIN_REVOKE_WITHIN", value_name = "TIME|off", help_heading = "Sessions and keys")]
+    pub revoke_within: Option<String>,
     /// Secrets from which keys are made, one per line [default: DATA/secret, created at first
     /// start]
     ///

@@ -166,6 +166,11 @@ pub(super) fn lifetime(text: String) -> Result<u64, Problem> {
     }
 }
 
+/// A time; none for `off`.
+pub(super) fn revoke_within(text: String) -> Result<Option<u64>, Problem> {
+    if text == "off" { Ok(None) } else { lifetime(text).map(Some) }
+}
+
 /// A time that may be zero.
 pub(super) fn wait(text: String) -> Result<Duration, Problem> {
     humantime::parse_duration(&text).map_err(|_| Problem::Lifetime(text))

@@ -25,6 +25,7 @@ pub(super) fn event(request: &SessionRequest, record: Option<&Record>, outcome: 
         | Outcome::Abandoned
         | Outcome::UserChanged
         | Outcome::Revoked
+        | Outcome::RevokedByUser
         | Outcome::Evicted => Some(Event {
             event: outcome.to_string(),
             session: record.map(|record| record.sid),
@@ -37,6 +38,8 @@ pub(super) fn event(request: &SessionRequest, record: Option<&Record>, outcome: 
         Outcome::Refused
         | Outcome::AlreadyLoggedIn
         | Outcome::NotLoggedIn
+        | Outcome::NoSuchSession
+        | Outcome::LoginTooOld
         | Outcome::StillAlive
         | Outcome::Detached
         | Outcome::Pruned => None,
@@ -59,6 +62,7 @@ pub(super) fn log(request: &SessionRequest, record: Option<&Record>, outcome: Ou
         Outcome::LoggedOut => line!(info, "logged out"),
         Outcome::Expired => line!(info, "session expired"),
         Outcome::Revoked => line!(info, "session revoked"),
+        Outcome::RevokedByUser => line!(info, "session revoked by its user"),
         Outcome::Evicted => line!(info, "session ended: its user has more than they may have"),
         Outcome::UserRemoved => line!(info, "session ended: its user was removed or disabled"),
         // Only with a genuine key, so strangers cannot fill a log with it.
@@ -82,6 +86,8 @@ pub(super) fn log(request: &SessionRequest, record: Option<&Record>, outcome: Ou
         | Outcome::StaleRetry
         | Outcome::AlreadyLoggedIn
         | Outcome::NotLoggedIn
+        | Outcome::NoSuchSession
+        | Outcome::LoginTooOld
         | Outcome::StillAlive
         | Outcome::Detached
         | Outcome::Abandoned

@@ -28,6 +28,12 @@ pub(super) enum SessionRequest {
     UserChanged {
         sid: SessionId,
     },
+    /// The user on `connection` ends the session `sid` from a list.
+    Revoke {
+        connection: ConnectionId,
+        sid: SessionId,
+        remote_addr: Option<String>,
+    },
     /// A command that needs nothing but its session.
     OnSession(SessionId, Command),
 }
@@ -37,7 +43,8 @@ impl SessionRequest {
         match self {
             Self::Login(Login { connection, .. })
             | Self::Relogin { connection, .. }
-            | Self::Logout { connection, .. } => Some(connection),
+            | Self::Logout { connection, .. }
+            | Self::Revoke { connection, .. } => Some(connection),
             Self::Refresh { .. } | Self::UserChanged { .. } | Self::OnSession(..) => None,
         }
     }
@@ -47,6 +54,7 @@ impl SessionRequest {
         match self {
             Self::Login(login) => login.device.remote_addr.as_deref(),
             Self::Relogin { browser, .. } | Self::Refresh { browser, .. } => browser.remote_addr.as_deref(),
+            Self::Revoke { remote_addr, .. } => remote_addr.as_deref(),
             _ => None,
         }
     }

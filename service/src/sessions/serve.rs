@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rand::{TryRng, rngs::SysRng};
 use relogin_host::errors::Chain;
 use relogin_session::{
-    Command, ConnectionId, Decision, Next, OtherSession, Outcome, PresentedKey, Proof, Record, Relogin, Reply,
+    Command, ConnectionId, Decision, Next, OtherSession, Outcome, PresentedKey, Proof, Record, Relogin, Reply, Revoker,
     SessionId, Timestamp, User, Write, decide, machine::ended_by_logout,
 };
 use relogin_store::{StoreError, Stored};
@@ -82,13 +82,14 @@ impl Sessions {
         Ok(decision.next)
     }
 
-    /// Tells log, metrics, audit trail and liveness probe what was done. Comes once the decision
-    /// stands: one that was made on an old record, and is made again, is not counted.
+    /// Tells lists, log, metrics, audit trail and liveness probe what was done. Comes once the
+    /// decision stands: one that was made on an old record, and is made again, is not counted.
     async fn note(&self, request: &SessionRequest, found: &Found<'_>, decision: &Decision) {
         let record = match &decision.write {
             Write::Create(next) | Write::Replace(next) => Some(next),
             Write::Keep | Write::Remove => found.record(),
         };
+        self.note_for_lists(found.changed(decision).map(|changed| &changed.record), &decision.write);
         log::log(request, record, decision.outcome);
         self.outcomes.count(decision.outcome);
         if self.audit.is_on()
@@ -123,7 +124,9 @@ impl Sessions {
         match request {
             SessionRequest::Login(login) => self.store.find_by_connection(&login.connection).await,
             SessionRequest::Relogin { key, .. } | SessionRequest::Refresh { key, .. } => self.store.load(key.sid).await,
-            SessionRequest::UserChanged { sid } | SessionRequest::OnSession(sid, _) => self.store.load(*sid).await,
+            SessionRequest::UserChanged { sid }
+            | SessionRequest::Revoke { sid, .. }
+            | SessionRequest::OnSession(sid, _) => self.store.load(*sid).await,
             SessionRequest::Logout { connection, sid, token } => {
                 let held = self.store.find_by_connection(connection).await?;
                 let ended = ended_by_logout(*sid, held.as_ref().map(|held| held.record.sid), *token);
@@ -149,6 +152,7 @@ impl Sessions {
                 attempt: *attempt,
                 proof: record.map_or(Proof::None, |record| self.proof(record, key, signed.as_ref())),
                 cookie: browser.cookie.of(record),
+                remote_addr: browser.remote_addr.clone(),
                 user: self.user_of(record).await?,
                 token: token.clone(),
                 other: OtherSession::than(key.sid, found.held.as_deref().map(|held| &held.record), left),
@@ -156,6 +160,7 @@ impl Sessions {
             SessionRequest::Refresh { key, browser } => Command::Refresh {
                 key: key.clone(),
                 cookie: browser.cookie.of(record),
+                remote_addr: browser.remote_addr.clone(),
                 user: self.user_of(record).await?,
             },
             SessionRequest::Logout { connection, sid, token } => {
@@ -163,6 +168,10 @@ impl Sessions {
                 Command::Logout { connection: connection.clone(), sid: *sid, held, token: *token }
             }
             SessionRequest::UserChanged { .. } => Command::UserChanged { user: self.user_of(record).await? },
+            SessionRequest::Revoke { .. } => {
+                let held = found.held.as_deref();
+                Command::RevokeForUser { by: held.and_then(|held| Revoker::of(&held.record, self.clock.now())) }
+            }
             SessionRequest::OnSession(_, command) => command.clone(),
         })
     }

@@ -300,7 +300,10 @@ impl Sessions {
         while let Some(stored) = self.store.load(sid).await? {
             match self.store.remove(sid, stored.revision).await {
                 Err(StoreError::Conflict) => {}
-                removed => return Ok(removed?),
+                removed => {
+                    self.note_for_lists(Some(&stored.record), &Write::Remove);
+                    return Ok(removed?);
+                }
             }
         }
         Ok(())

@@ -70,8 +70,10 @@ impl World {
     async fn over(store: Arc<Rival>, users: Arc<Users>, clock: Arc<RuntimeClock>, keyring: Keyring) -> Self {
         let bus = Arc::new(Frail::default());
         let published = bus.subscribe(&[">".to_owned()]).await.unwrap();
-        let rules =
-            Rules { policy: Policy { key_lifetime: 120_000, session_lifetime: 600_000, refresh: 60_000 }, keyring };
+        let rules = Rules {
+            policy: Policy { key_lifetime: 120_000, session_lifetime: 600_000, refresh: 60_000, revoke_within: None },
+            keyring,
+        };
         let sessions =
             Sessions::new("session", rules, store.clone(), users.clone(), bus.clone()).with_clock(clock.clone());
         Self { sessions: Arc::new(sessions), store, bus, users, clock, published }

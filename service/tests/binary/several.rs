@@ -310,3 +310,40 @@ async fn a_probe_finds_the_lost_connection_whichever_instance_asks() {
         service.stop().await;
     }
 }
+
+/// Whichever instance has answered a list is told by the bucket what the others do.
+#[tokio::test]
+async fn a_list_of_sessions_shows_what_another_instance_has_made_and_ended() {
+    let ((nats, _kept), secret) = (jetstream(), Folder::new());
+    let instances = start(3, &options(&nats, &secret)).await;
+    let mut gateway = Gateway::receiving("system.reset", async_nats::ConnectOptions::new(), &nats.url()).await;
+    gateway.auth("login", "c0", jane()).await;
+    let mut listed = gateway.ask("get.session.sessions.c0", json!({})).await["result"]["collection"].take();
+    assert_eq!(listed.as_array().map(Vec::len), Some(1), "{listed}");
+    let mut until = async |count: usize| {
+        while listed.as_array().map(Vec::len) != Some(count) {
+            let reset = gateway.receives("system.reset").await["resources"].take();
+            if reset.as_array().unwrap().contains(&json!("session.sessions.c0")) {
+                listed = gateway.ask("get.session.sessions.c0", json!({})).await["result"]["collection"].take();
+            }
+        }
+    };
+    let other = Gateway::receiving("unused", async_nats::ConnectOptions::new(), &nats.url()).await;
+    for n in 1..10 {
+        assert!(other.auth("login", &format!("c{n}"), jane()).await["result"]["reloginKey"].is_string());
+        until(1 + n).await;
+    }
+    for n in 1..5 {
+        other.auth("logout", &format!("c{n}"), Value::Null).await;
+        until(10 - n).await;
+    }
+    assert_eq!(other.auth("revokeOthers", "c9", Value::Null).await, json!({"result": {"revoked": 5}}));
+    until(0).await;
+    for n in 0..9 {
+        assert_eq!(user_on(&other, &format!("c{n}")).await, Value::Null);
+    }
+    assert_eq!(user_on(&other, "c9").await, "Jane Doe");
+    for (_, service) in instances {
+        service.stop().await;
+    }
+}

@@ -20,7 +20,7 @@ struct World {
 
 pub(crate) fn commands(input: &[u8]) {
     let mut supply = Supply::new(input);
-    let policy = Policy { key_lifetime: 100, session_lifetime: 500, refresh: 50 };
+    let policy = Policy { key_lifetime: 100, session_lifetime: 500, refresh: 50, revoke_within: None };
     let rules = Rules { policy, keyring: Keyring::new(vec![vec![3; 32]]).unwrap() };
     let mut world = World { rules, now: Timestamp(1000), record: None, keys: Vec::new(), sessions: 0 };
     while !supply.is_empty() {
@@ -57,7 +57,17 @@ impl World {
                 let user = (supply.below(16) > 0).then(user);
                 let token = token.map(|sid| Token { sid, user_id: UserId::Number(1), role: "user".to_owned() });
                 let other = OtherSession::None;
-                Command::Relogin(Relogin { connection, key, attempt, proof, cookie: None, user, token, other })
+                Command::Relogin(Relogin {
+                    connection,
+                    key,
+                    attempt,
+                    proof,
+                    cookie: None,
+                    remote_addr: None,
+                    user,
+                    token,
+                    other,
+                })
             }
         };
         self.apply(command);

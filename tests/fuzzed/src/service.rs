@@ -53,7 +53,7 @@ async fn serve(input: &[u8]) {
     let bus: Arc<LocalBus> = Arc::new(LocalBus::new());
     let users: Arc<dyn UserDirectory> = Arc::new(Doorman);
     let rules = Rules {
-        policy: Policy { key_lifetime: 60_000, session_lifetime: 600_000, refresh: 30_000 },
+        policy: Policy { key_lifetime: 60_000, session_lifetime: 600_000, refresh: 30_000, revoke_within: None },
         keyring: Keyring::new(vec![vec![7; 32]]).unwrap(),
     };
     let sessions = Sessions::new("session", rules, Arc::new(MemoryStore::new()), Arc::clone(&users), bus.clone());

@@ -104,7 +104,7 @@ pub fn jane() -> User {
 
 fn rules() -> Rules {
     Rules {
-        policy: Policy { key_lifetime: 1_000_000, session_lifetime: 100_000_000, refresh: 60_000 },
+        policy: Policy { key_lifetime: 1_000_000, session_lifetime: 100_000_000, refresh: 60_000, revoke_within: None },
         keyring: Keyring::new(vec![vec![7; 32]]).expect("a keyring"),
     }
 }
@@ -193,6 +193,7 @@ impl Service {
                     attempt: *attempt,
                     proof,
                     cookie: None,
+                    remote_addr: None,
                     user: Some(jane()),
                     token: request.token.clone(),
                     other,

@@ -249,7 +249,12 @@ impl Instance {
             _ => vec![new, old],
         };
         Rules {
-            policy: Policy { key_lifetime: 1_000_000_000, session_lifetime: 1_000_000_000, refresh: 60_000 },
+            policy: Policy {
+                key_lifetime: 1_000_000_000,
+                session_lifetime: 1_000_000_000,
+                refresh: 60_000,
+                revoke_within: None,
+            },
             keyring: Keyring::new(secrets).expect("a keyring"),
         }
     }

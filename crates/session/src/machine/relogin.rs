@@ -25,6 +25,8 @@ pub struct Relogin {
     pub proof: Proof,
     /// Digest of the cookie that the connection has.
     pub cookie: Option<[u8; 32]>,
+    /// Where the connection comes from, `ip:port`.
+    pub remote_addr: Option<String>,
     /// The session's user as the directory has it now; none if removed.
     pub user: Option<User>,
     /// The token that the gateway holds for the connection.
@@ -115,6 +117,7 @@ pub(super) fn refresh(
     record: Option<&Record>,
     key: &PresentedKey,
     cookie: Option<[u8; 32]>,
+    remote_addr: Option<String>,
     user: Option<&User>,
     rules: &Rules,
     now: Timestamp,
@@ -136,7 +139,7 @@ pub(super) fn refresh(
         return disposed(record, Outcome::UserRemoved);
     }
     let mut next = record.clone();
-    next.last_seen = now;
+    next.seen(remote_addr, now);
     next.key_deadline = key_deadline(record.session_deadline, rules, now);
     if outcome == Outcome::Rotated {
         next.rotate(record.made_by.connection.clone(), None, now);
@@ -194,7 +197,7 @@ fn resumed(
     let has_moved = outcome == Outcome::Retried && *connection != record.made_by.connection;
     let (staying, leaving) = others(record, used, outcome);
     let mut next = record.clone();
-    next.last_seen = now;
+    next.seen(used.remote_addr.clone(), now);
     next.key_deadline = key_deadline(record.session_deadline, rules, now);
     next.connections.clone_from(&staying);
     next.connections.push(connection.clone());

@@ -14,7 +14,7 @@ const EARLIER: Attempt = Attempt([4; 16]);
 
 fn rules() -> Rules {
     Rules {
-        policy: Policy { key_lifetime: 120, session_lifetime: 1_000, refresh: 60 },
+        policy: Policy { key_lifetime: 120, session_lifetime: 1_000, refresh: 60, revoke_within: None },
         keyring: Keyring::new(vec![vec![7; 32]]).unwrap(),
     }
 }
@@ -112,6 +112,7 @@ impl Use {
             attempt: self.attempt,
             proof: self.proof,
             cookie: self.cookie,
+            remote_addr: Some("192.0.2.7:1234".to_owned()),
             user: self.user.clone(),
             token: self.token.clone(),
             other: self.other.clone(),
@@ -1191,7 +1192,12 @@ fn a_key_of_a_cookie_that_was_replaced_twice_ends_the_session() {
 }
 
 fn refresh(generation: u64, cookie: Option<[u8; 32]>, user: Option<User>) -> Command {
-    Command::Refresh { key: rules().keyring.mint(SID, &SALT, generation).parse().unwrap(), cookie, user }
+    Command::Refresh {
+        key: rules().keyring.mint(SID, &SALT, generation).parse().unwrap(),
+        cookie,
+        remote_addr: None,
+        user,
+    }
 }
 
 #[test]
@@ -1243,4 +1249,85 @@ fn of_too_many_sessions_the_least_recently_used_end_and_never_the_newest() {
         let expected: Vec<_> = ending.into_iter().map(sid).collect();
         assert_eq!(over_cap(sessions.clone(), sid(newest), most), expected, "{newest} {most}");
     }
+}
+
+/// The record's user asks on a connection of another session of theirs, made a second ago.
+fn revoker() -> Revoker {
+    Revoker { sid: SessionId([8; 16]), user_id: live().user_id, logged_in: Timestamp(NOW.0 - 1_000) }
+}
+
+#[test]
+fn a_user_ends_a_session_of_theirs_and_learns_nothing_of_others() {
+    let by = |by: Revoker| Command::RevokeForUser { by: Some(by) };
+    check(
+        Some(&live()),
+        by(revoker()),
+        expect![[r#"
+            RevokedByUser: remove
+            maker: user None
+            maker: token None
+            other: user None
+            other: token None
+            null"#]],
+    );
+    // The session on which they ask.
+    check(
+        Some(&live()),
+        by(Revoker { sid: SID, ..revoker() }),
+        expect![[r#"
+        RevokedByUser: remove
+        maker: user None
+        maker: token None
+        other: user None
+        other: token None
+        null"#]],
+    );
+    let strangers =
+        shown(&decide(Some(&live()), by(Revoker { user_id: UserId::Number(77), ..revoker() }), &rules(), NOW));
+    expect![[r#"
+        NoSuchSession: keep
+        No such session"#]]
+    .assert_eq(&strangers);
+    for record in [None, Some(&over())] {
+        assert_eq!(shown(&decide(record, by(revoker()), &rules(), NOW)), strangers, "{record:?}");
+    }
+    check(
+        Some(&live()),
+        Command::RevokeForUser { by: None },
+        expect![[r#"
+        NotLoggedIn: keep
+        Not logged in"#]],
+    );
+    assert_eq!(Revoker::of(&over(), NOW), None);
+    assert_eq!(Revoker::of(&live(), NOW).map(|by| (by.sid, by.user_id)), Some((SID, live().user_id)));
+}
+
+#[test]
+fn an_old_login_ends_no_other_session_where_a_limit_says_so() {
+    let mut rules = rules();
+    let mut revoke = |within, record: Option<&Record>, sid| {
+        rules.policy.revoke_within = within;
+        let by = Some(Revoker { sid, ..revoker() });
+        decide(record, Command::RevokeForUser { by }, &rules, NOW).outcome
+    };
+    let other = revoker().sid;
+    assert_eq!(revoke(Some(1_000), Some(&live()), other), Outcome::RevokedByUser);
+    assert_eq!(revoke(Some(999), Some(&live()), other), Outcome::LoginTooOld);
+    assert_eq!(revoke(Some(999), None, other), Outcome::LoginTooOld, "before the session is looked at");
+    assert_eq!(revoke(Some(999), Some(&live()), SID), Outcome::RevokedByUser, "that is a logout");
+}
+
+#[test]
+fn a_use_of_a_key_says_from_where_and_the_address_is_cut() {
+    let address = |remote_addr: Option<String>| {
+        let Command::Relogin(used) = Use::of(live().generation).command() else { panic!("it is one") };
+        let record =
+            Record { device: Device { remote_addr: Some("198.51.100.1:1".to_owned()), ..live().device }, ..live() };
+        let used = Command::Relogin(Relogin { remote_addr, ..used });
+        let Write::Replace(next) = decide(Some(&record), used, &rules(), NOW).write else { panic!("not used") };
+        next.device.remote_addr.unwrap()
+    };
+    assert_eq!(address(Some("192.0.2.7:1234".to_owned())), "192.0.2.7:1234");
+    assert_eq!(address(None), "198.51.100.1:1", "a gateway that does not say");
+    assert_eq!(address(Some("x".repeat(60_000))).len(), Device::MAX_TEXT);
 }

@@ -51,7 +51,7 @@ pub struct Record {
     pub salt: [u8; 16],
     /// The connections that hold the session, oldest first.
     pub connections: Vec<ConnectionId>,
-    /// Where the session was made.
+    /// Where the session was made, and where it was used last.
     pub device: Device,
     /// Digest of the cookie that the login was bound to.
     pub cookie: Option<[u8; 32]>,

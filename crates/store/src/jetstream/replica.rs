@@ -8,7 +8,10 @@ use std::{
 
 use relogin_session::{ConnectionId, Record, SessionId, Timestamp, UserId};
 
-use crate::{Revision, StoreError, Stored, index::Index};
+use crate::{
+    ChangeListener, Revision, SessionChange, StoreError, Stored,
+    index::{Index, Known},
+};
 
 /// A record and its encoded form.
 #[derive(Debug)]
@@ -39,7 +42,7 @@ pub(super) enum Change {
 }
 
 /// The bucket's newest state, as far as this process knows.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Replica {
     records: HashMap<SessionId, Box<[u8]>>,
     index: Index,
@@ -56,6 +59,8 @@ pub(super) struct Replica {
     /// Sessions of which only the leader can say what they are.
     in_doubt: HashSet<SessionId>,
     pub(super) is_closed: bool,
+    /// What is called with each change.
+    pub(super) listener: Option<ChangeListener>,
 }
 
 /// Names a write under way.
@@ -133,6 +138,7 @@ impl Replica {
         let mut dropped = 0;
         for sid in missing {
             if self.revision(sid) == known.get(&sid).copied() {
+                self.notify(sid, None);
                 self.index.remove(sid);
                 self.records.remove(&sid);
                 dropped += 1;
@@ -233,6 +239,19 @@ impl Replica {
         self.in_doubt.iter().copied().collect()
     }
 
+    /// Tells the listener what the session is going to be. Whoever reads because of that sees it:
+    /// nobody can while this is changed.
+    fn notify(&self, sid: SessionId, after: Option<&Record>) {
+        let Some(listener) = &self.listener else { return };
+        let before = self.index.get(sid);
+        let Some(user) = after.map(|record| &record.user_id).or(before.map(|known| &known.user)) else { return };
+        let had: Vec<_> = before.into_iter().flat_map(Known::connections).collect();
+        let has = after.map_or(&[][..], |record| &record.connections);
+        // One that is marked as ended is over, though it is still there.
+        let is_first_or_last = before.is_none() || after.is_none_or(Record::is_ending);
+        listener(SessionChange { sid, user, connections: [&had, has], is_first_or_last });
+    }
+
     fn forget(&mut self, id: WriteId) {
         let Some(write) = self.writes.remove(&id) else { return };
         for connection in &write.connections {
@@ -249,11 +268,13 @@ impl Replica {
     pub(super) fn set(&mut self, sid: SessionId, revision: Revision, change: Change) {
         match change {
             Change::Put(Encoded { record, bytes }) => {
+                self.notify(sid, Some(&record));
                 self.removed.remove(&sid);
                 self.index.put(&record, revision);
                 self.records.insert(sid, bytes);
             }
             Change::Remove => {
+                self.notify(sid, None);
                 self.index.remove(sid);
                 self.records.remove(&sid);
                 if revision > self.followed {

@@ -104,7 +104,8 @@ impl Several {
             let view = Arc::new(View::of(&truth));
             let bus = Arc::new(Gate::of(&bus));
             let keyring = Keyring::new(vec![vec![1; 32]]).unwrap();
-            let policy = Policy { key_lifetime: 120_000, session_lifetime: 600_000, refresh: 60_000 };
+            let policy =
+                Policy { key_lifetime: 120_000, session_lifetime: 600_000, refresh: 60_000, revoke_within: None };
             let rules = Rules { policy, keyring };
             let sessions = Sessions::new("session", rules, view.clone(), users.clone(), bus.clone())
                 .with_clock(Arc::new(Ahead(Arc::clone(&clock), *ahead)))

@@ -229,6 +229,7 @@ impl Instance {
                     attempt: Some(attempt(*number)),
                     proof: Proof::None,
                     cookie: None,
+                    remote_addr: None,
                     user: Some(jane()),
                     token,
                     other,

@@ -35,7 +35,8 @@ type Decided = (Vec<Effect>, Result<Option<LoggedIn>, Denied>);
 impl Service {
     /// A service with the demo's life times.
     pub(crate) fn new(seed: u64) -> Self {
-        let policy = Policy { key_lifetime: 120_000, session_lifetime: 3_600_000, refresh: 60_000 };
+        let policy =
+            Policy { key_lifetime: 120_000, session_lifetime: 3_600_000, refresh: 60_000, revoke_within: None };
         let keyring = Keyring::new(vec![vec![9; 32]]).expect("a secret that is long enough");
         Self {
             rules: Rules { policy, keyring },
@@ -158,7 +159,7 @@ impl Service {
             _ => OtherSession::None,
         };
         let (connection, attempt, token) = (cid.clone(), params.attempt, token.cloned());
-        let used = Relogin { connection, key, attempt, proof, cookie: None, user, token, other };
+        let used = Relogin { connection, key, attempt, proof, cookie: None, remote_addr: None, user, token, other };
         self.run(Some(sid), Command::Relogin(used), now)
     }
 
