@@ -1,6 +1,13 @@
 // All that the package has, as TypeScript sees it: compiled, never run.
 import { Client, Collection, Model, Reference, ResError, Session } from "relogin";
-import type { EndReason, PasswordTooShort, SessionState, User } from "relogin";
+import type {
+  EndReason,
+  ListedSession,
+  PasswordTooShort,
+  SessionList,
+  SessionState,
+  User,
+} from "relogin";
 
 interface Ticker { seconds: number }
 
@@ -44,6 +51,22 @@ export function session(): SessionState {
   // @ts-expect-error: it is no client.
   new Session({});
   return session.state;
+}
+
+export async function sessions(session: Session): Promise<number> {
+  const list: SessionList = await session.sessions();
+  list.on("add", ({ item, idx }) => [item.browser, idx]);
+  for (const entry of list) {
+    entry.on("change", () => show(session.state, session.user, undefined));
+    if (!entry.current) await session.revoke(entry.id);
+    // @ts-expect-error: it is a number.
+    entry.lastSeen.getTime();
+  }
+  const [first]: ListedSession[] = [...list];
+  const ago: number = first ? Date.now() - first.lastSeen : list.length;
+  // @ts-expect-error: sessions are named by their id.
+  session.revoke(first);
+  return ago + (await session.revokeOthers());
 }
 
 function show(state: SessionState, user: User | null, reason: EndReason | undefined): string {

@@ -24,8 +24,9 @@ pub use client::Client;
 pub use closing::Closing;
 pub use input::{Command, Config, Input, SocketId};
 pub use relogin_session_manager::{
-    AdoptedKey, Binding, Diagnostic, EndReason, LockId, Moment, PlatformAction, PlatformEvent, PublicKey, RequestError,
-    Secret, SessionCommand, SessionConfig, SessionState, ShortAttempt, Signature, Token, User, storage, stored_key,
+    AdoptedKey, Binding, Diagnostic, EndReason, ListedSession, LockId, Moment, PlatformAction, PlatformEvent,
+    PublicKey, RequestError, Secret, SessionCommand, SessionConfig, SessionId, SessionState, ShortAttempt, Signature,
+    Token, User, storage, stored_key,
 };
 
 use relogin_session_manager::{Backoff, ObservedUser, RequestId, Turn};

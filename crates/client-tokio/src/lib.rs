@@ -15,8 +15,8 @@ mod tls;
 pub use driver::Options;
 pub use relogin_client::{
     Addresses, Binding, Changes, Client, Collection, Config, ConnectionState, EndReason, Error, Event, Events,
-    Freshness, Model, Reference, RequestError, Resource, ResourceChange, ResourceValues, Returned, SessionState, Typed,
-    User,
+    Freshness, ListedSession, Model, Reference, RequestError, Resource, ResourceChange, ResourceValues, Returned,
+    SessionId, SessionState, Typed, User,
 };
 pub use relogin_res::{InvalidResourceId, ResourceId};
 pub use storage::{FileStorage, MemoryStorage, Storage};

@@ -19,6 +19,7 @@ mod held;
 mod read;
 mod reply;
 mod resource;
+mod sessions;
 mod shared;
 mod stream;
 
@@ -31,6 +32,6 @@ pub use resource::{Collection, Model, Resource, ResourceValues, Typed};
 pub use stream::{Changes, Events};
 
 pub use relogin_client_proto::{
-    Action, Binding, Closing, Config, ConnectionState, EndReason, Event, Freshness, Input, Moment, PlatformAction,
-    PlatformEvent, RequestError, ResourceChange, Secret, SessionState, SocketId, User,
+    Action, Binding, Closing, Config, ConnectionState, EndReason, Event, Freshness, Input, ListedSession, Moment,
+    PlatformAction, PlatformEvent, RequestError, ResourceChange, Secret, SessionId, SessionState, SocketId, User,
 };

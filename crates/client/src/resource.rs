@@ -82,6 +82,24 @@ impl Resource {
         }
     }
 
+    /// The same of a model that this resource refers to; `None` also if it refers to no such model.
+    #[must_use]
+    pub fn member_of(&self, referred: &ResourceId, name: &str) -> Option<Value> {
+        match self.held.shared().lock().machine.resource(referred)? {
+            Values::Model(model) => model.get(name).cloned(),
+            Values::Collection(_) => None,
+        }
+    }
+
+    /// The resources that a collection's items refer to, in order; none if this is a model.
+    #[must_use]
+    pub fn references(&self) -> Vec<ResourceId> {
+        match self.held.shared().lock().machine.resource(&self.held.rid) {
+            Some(Values::Collection(items)) => items.iter().filter_map(Value::reference).cloned().collect(),
+            Some(Values::Model(_)) | None => Vec::new(),
+        }
+    }
+
     /// Whether the values are up to date.
     #[must_use]
     pub fn freshness(&self) -> Freshness {

@@ -9,7 +9,7 @@ use relogin_client::{
     Action, Client, Closing, Config, ConnectionState, Engine, Error, Event, Freshness, Input, Moment, PlatformEvent,
     Reference, RequestError, ResourceChange, ResourceValues, Returned, Secret, SocketId,
 };
-use relogin_res::{Value, client::Request};
+use relogin_res::{ResourceId, Value, client::Request};
 use serde::Deserialize;
 use serde_json::{Value as Json, json};
 
@@ -416,4 +416,45 @@ fn the_time_to_the_next_try_is_measured_by_the_drivers_clock() {
     let due = stage.engine.poll_timeout().unwrap();
     assert_eq!(client.retry_in(), Some(due), "the clock of these tests stands still");
     assert_eq!((client.refresh_in(), client.binding()), (None, None));
+}
+
+#[test]
+fn the_list_of_sessions_is_typed_and_its_sessions_are_revoked() {
+    let (client, mut stage) = Stage::new();
+    let mut listing = pin!(client.sessions());
+    assert!(listing.as_mut().now_or_never().is_none());
+    let id = "AQEBAQEBAQEBAQEBAQEBAQ";
+    let session = json!({
+        "id": id, "label": null, "browser": "Firefox", "system": "Linux", "address": "203.0.113.7",
+        "created": 1_790_000_000_000_u64, "lastSeen": 1_790_000_600_000_u64, "current": false, "bound": true,
+    });
+    let rid = format!("session.sessions.c1.{id}");
+    stage.answer(
+        "subscribe.session.sessions.{cid}",
+        &json!({"collections": {"session.sessions.{cid}": [{"rid": rid}]}, "models": {&rid: session}}),
+    );
+    let list = listing.now_or_never().unwrap().unwrap();
+    let [listed] = &list.get().unwrap()[..] else { panic!("it is one") };
+    assert_eq!((listed.browser.as_deref(), listed.last_seen), (Some("Firefox"), 1_790_000_600_000));
+
+    let (untyped, referred) = (list.resource(), ResourceId::parse(&rid).unwrap());
+    let member = |name| untyped.member_of(&referred, name)?.json()?.as_str().map(str::to_owned);
+    assert_eq!((member("browser").as_deref(), member("nothing")), (Some("Firefox"), None));
+    assert_eq!(untyped.references(), [referred.clone()]);
+    assert_eq!(untyped.member_of(&ResourceId::parse("other.model").unwrap(), "browser"), None);
+
+    let mut revoking = pin!(client.revoke(listed.id));
+    assert!(revoking.as_mut().now_or_never().is_none());
+    let (request, params) = stage.take("auth.session.revoke");
+    assert_eq!(params, json!({"id": id}));
+    stage.frame(&json!({"id": request, "error": {"code": "session.loginTooOld", "message": "Log in again first"}}));
+    let refused = revoking.now_or_never().unwrap().unwrap_err();
+    assert_eq!(refused.code(), Some("session.loginTooOld"));
+
+    let mut revoking = pin!(client.revoke_others());
+    assert!(revoking.as_mut().now_or_never().is_none());
+    stage.answer("auth.session.revokeOthers", &json!({"payload": {"revoked": 1}}));
+    assert_eq!(revoking.now_or_never().unwrap().unwrap(), 1);
+    stage.event("session.sessions.{cid}.remove", &json!({"idx": 0}));
+    assert_eq!(list.get().unwrap(), []);
 }

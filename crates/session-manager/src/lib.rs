@@ -53,5 +53,8 @@ pub use wire::rotated_generation;
 /// Who is logged in, as the user model says.
 pub use relogin_session::User;
 
+/// What a list of the user's sessions has of each, and what names a session.
+pub use relogin_session::{SessionId, api::ListedSession};
+
 /// The public half of a device's key pair.
 pub use relogin_session::api::PublicKey;

@@ -4,8 +4,8 @@ use std::{path::Path, time::Duration};
 
 use futures_util::{Stream, StreamExt};
 use relogin_client_tokio::{
-    Client, ConnectionState, EndReason, Error, Event, FileStorage, Freshness, MemoryStorage, Model, Options,
-    SessionState, Storage,
+    Client, Collection, ConnectionState, EndReason, Error, Event, FileStorage, Freshness, ListedSession, MemoryStorage,
+    Model, Options, SessionState, Storage,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -86,6 +86,52 @@ async fn a_program_logs_in_and_stays_logged_in_across_restarts_of_the_service() 
     while !matches!(ticker.resource().freshness(), Freshness::Failed(_)) {
         next(&mut ticker.resource().events()).await;
     }
+    service.stop().await;
+}
+
+/// Waits until the list is this long.
+async fn listed(list: &Collection<ListedSession>, count: usize) -> Vec<ListedSession> {
+    let mut changes = list.changes();
+    loop {
+        let sessions = list.get().unwrap();
+        if sessions.len() == count && sessions.iter().filter(|session| session.current).count() == 1 {
+            return sessions;
+        }
+        next(&mut changes).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_list_of_sessions_is_live_and_a_session_on_it_is_ended_from_another_program() {
+    let folder = Folder::new();
+    let mut service = folder.serve("--demo").await;
+    let [owner, stranger] = [(), ()].map(|()| connect(&service, MemoryStorage::default()));
+    soon(owner.login("jane", "jane")).await.unwrap();
+    let list = soon(owner.sessions()).await.unwrap();
+    soon(listed(&list, 1)).await;
+    soon(stranger.login("jane", "jane")).await.unwrap();
+    let sessions = soon(listed(&list, 2)).await;
+    assert!(sessions[1].current && !sessions[0].current, "the newest login is first: {sessions:?}");
+    assert_eq!(sessions[0].address.as_deref(), Some("127.0.0.1"));
+    let theirs = soon(stranger.sessions()).await.unwrap();
+    assert!(soon(listed(&theirs, 2)).await[0].current);
+
+    soon(owner.revoke(sessions[0].id)).await.unwrap();
+    session(&stranger, |state| *state == SessionState::Ended(EndReason::LoggedOutElsewhere)).await;
+    soon(listed(&list, 1)).await;
+    assert_eq!(soon(owner.revoke(sessions[0].id)).await.unwrap_err().code(), Some("session.noSuchSession"));
+    while !matches!(theirs.resource().freshness(), Freshness::Failed(_)) {
+        next(&mut theirs.resource().events()).await;
+    }
+
+    // The list goes on where the service is another one, and so is the connection.
+    let options = format!("{} --revoke-within 1ms", again(&service));
+    service.kill().await;
+    service = folder.serve(&options).await;
+    session(&owner, is_jane).await;
+    soon(stranger.login("jane", "jane")).await.unwrap();
+    soon(listed(&list, 2)).await;
+    assert_eq!(soon(owner.revoke_others()).await.unwrap_err().code(), Some("session.loginTooOld"));
     service.stop().await;
 }
 

@@ -8,4 +8,12 @@ export { init, type ModuleSource } from "./module.js";
 export type { Binding, ConnectionState, EndReason, SessionStatus, User } from "./relogin.js";
 export type { ResClientLike } from "./resclient.js";
 export { Collection, Model, Reference } from "./resources.js";
-export { type PasswordTooShort, Session, type SessionOptions, type SessionState } from "./session.js";
+export {
+  type ListedSession,
+  type PasswordTooShort,
+  Session,
+  type SessionList,
+  type SessionModel,
+  type SessionOptions,
+  type SessionState,
+} from "./session.js";

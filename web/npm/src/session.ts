@@ -49,6 +49,41 @@ export interface PasswordTooShort {
   minLength: number;
 }
 
+/** One of the user's sessions, on the list of `Session.sessions`. */
+export interface ListedSession {
+  /** Names it for `Session.revoke`. */
+  readonly id: string;
+  /** What the user calls the device. */
+  readonly label: string | null;
+  /** The browser that logged in, in words: `Firefox`. */
+  readonly browser: string | null;
+  /** Its system, in words: `Windows`. */
+  readonly system: string | null;
+  /** The IP address from which it was used last. */
+  readonly address: string | null;
+  /** When the user logged in, in milliseconds since 1970. */
+  readonly created: number;
+  /** When it was used last, in milliseconds since 1970. */
+  readonly lastSeen: number;
+  /** Whether it is this session. */
+  readonly current: boolean;
+  /** Whether its key is useless without its browser. */
+  readonly bound: boolean;
+}
+
+/** A model of a list: the values, and the event `change` when one of them has changed. */
+export interface SessionModel extends ListedSession {
+  on(event: "change", listener: (...data: any[]) => void): any;
+  off(event: "change", listener: (...data: any[]) => void): any;
+}
+
+/** The user's sessions, a collection of the client that the session is on. */
+export interface SessionList extends Iterable<SessionModel> {
+  readonly length: number;
+  on(event: "add" | "remove", listener: (...data: any[]) => void): any;
+  off(event: "add" | "remove", listener: (...data: any[]) => void): any;
+}
+
 /** A login that survives reloads and reconnects, on the connection of a client. */
 export class Session {
   /** @internal */
@@ -132,6 +167,29 @@ export class Session {
     return this[inner]().changePassword(String(current), String(next));
   }
 
+  /**
+   * Subscribes to all sessions of the user who is logged in, this one among them. The list stays up
+   * to date while it has a listener, like every resource of the client.
+   */
+  sessions(): Promise<SessionList> {
+    return this[inner]().sessions();
+  }
+
+  /**
+   * Ends a session on the list. For the current one there is `logout`, which also forgets its key.
+   * Rejected with `session.noSuchSession` if the user has none of that id, and with
+   * `session.loginTooOld` if the service asks for a fresh login first.
+   */
+  async revoke(id: string): Promise<void> {
+    await this[inner]().authenticate("revoke", { id });
+  }
+
+  /** Ends all sessions of the user but this one. Fulfilled with how many these were. */
+  async revokeOthers(): Promise<number> {
+    const { revoked } = (await this[inner]().authenticate("revokeOthers")) as { revoked: number };
+    return revoked;
+  }
+
   /** `state`, `reason` or `user` has changed. */
   on(event: "change", listener: (session: Session) => void): this;
   /** The time of the key's next use has changed. */
@@ -165,6 +223,7 @@ const closed = (): ResError => new ResError("client.closed", "the session was cl
 /** The inner side of a session, which pages do not see. */
 export class SessionCore {
   readonly #facade: Session;
+  readonly #client: Client | ResClientLike;
   readonly #name: string;
   readonly #options: RawSessionOptions;
   readonly #link: Link;
@@ -189,6 +248,7 @@ export class SessionCore {
 
   constructor(facade: Session, client: Client | ResClientLike, options: SessionOptions) {
     this.#facade = facade;
+    this.#client = client;
     this.#name = String(options.name ?? "session");
     this.#options = { ...options, name: this.#name };
     this.ready = new Promise((resolve) => (this.#isReady = resolve));
@@ -246,11 +306,19 @@ export class SessionCore {
   }
 
   async changePassword(current: string, next: string): Promise<void> {
+    await this.authenticate("changePassword", { current, new: next });
+  }
+
+  async sessions(): Promise<SessionList> {
+    return this.#client.get(`${this.#name}.sessions.{cid}`) as Promise<any>;
+  }
+
+  /** Calls a method of the session resource. */
+  async authenticate(method: string, params?: unknown): Promise<unknown> {
     if (this.#closed) throw closed();
     if (!hasBrowser()) throw noBrowser();
     try {
-      const params = { current, new: next };
-      await this.#link.authenticate(this.#name, "changePassword", params);
+      return await this.#link.authenticate(this.#name, method, params);
     } catch (thrown) {
       throw asError(thrown);
     }

@@ -5,7 +5,7 @@ import { Listeners, type Listener } from "./listeners.js";
 import type { inner } from "./inner.js";
 import type { ResError } from "./errors.js";
 import type { Binding, EndReason, SessionStatus, User } from "./relogin.js";
-import type { Session, SessionState } from "./session.js";
+import type { Session, SessionList, SessionState } from "./session.js";
 
 /** A status that a test can set. */
 export type TestStatus = SessionStatus | { state: "loadFailed"; error: ResError };
@@ -95,6 +95,16 @@ export class TestSession implements Session {
 
   /** Changes the password of whoever is logged in. Replace it like `login`. */
   changePassword = async (_current: string, _next: string): Promise<void> => {};
+
+  /** Lists no sessions. Replace it like `login`, and so with the next two. */
+  sessions = async (): Promise<SessionList> => {
+    const list = Object.assign([], { on: () => list, off: () => list });
+    return list;
+  };
+
+  revoke = async (_id: string): Promise<void> => {};
+
+  revokeOthers = async (): Promise<number> => 0;
 
   on(event: "change", listener: (session: Session) => void): this;
   on(event: "refresh", listener: Listener<number | undefined, Session>): this;
