@@ -1,6 +1,7 @@
 //! The methods and resources as gateways see them, over a bus in this process and with a directory
 //! that can be held up.
 
+mod asyncapi;
 mod cookie_session;
 mod cookies;
 mod header_login;
