@@ -31,12 +31,12 @@ use tokio::{
     task::spawn_blocking,
     time::timeout,
 };
-use tracing::{Level, error, info};
+use tracing::{Level, Subscriber, error, info};
 use tracing_subscriber::{
     EnvFilter, Layer,
-    filter::{FilterExt, filter_fn},
+    filter::{FilterExt, LevelFilter, filter_fn},
     fmt,
-    layer::SubscriberExt,
+    layer::{Filter, SubscriberExt},
     util::SubscriberInitExt,
 };
 
@@ -266,18 +266,41 @@ fn log_to_stderr(filter: Option<&str>) -> anyhow::Result<(Repetitions, LogGuard)
     let filter: EnvFilter = format!("async_nats=warn,{filter}")
         .parse()
         .with_context(|| format!("RUST_LOG {filter:?} is not a log filter"))?;
-    let is_discreet = filter_fn(|metadata| {
-        *metadata.level() != Level::TRACE || !TALKATIVE.iter().any(|name| metadata.target().starts_with(name))
-    });
     let (log, guard) = Log::to(io::stderr()).context("cannot start threads")?;
     let lines = fmt::layer().with_writer(log).with_ansi(io::stderr().is_terminal());
     let repetitions = Repetitions::default();
-    let filter = filter.and(is_discreet).and(repetitions.clone());
-    tracing_subscriber::registry().with(lines.with_filter(filter)).init();
+    tracing_subscriber::registry().with(lines.with_filter(filter_lines(filter, repetitions.clone()))).init();
     Ok((repetitions, guard))
+}
+
+/// Lets through what `filter` does, but for what libraries should not say, and repetitions.
+fn filter_lines<S: Subscriber>(filter: EnvFilter, repetitions: Repetitions) -> impl Filter<S> {
+    // Without a hint of each filter nobody would know that none lets the libraries' records
+    // through, and each of the several that a frame causes would be looked at.
+    let is_discreet = filter_fn(|metadata| {
+        *metadata.level() != Level::TRACE || !TALKATIVE.iter().any(|name| metadata.target().starts_with(name))
+    })
+    .with_max_level_hint(LevelFilter::TRACE);
+    filter.and(is_discreet).and(repetitions)
 }
 
 /// The last words on standard error. There is nobody left to report a failure to.
 fn complain(text: &str) {
     writeln!(io::stderr(), "{text}").ok();
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing_subscriber::Registry;
+
+    use super::*;
+
+    #[test]
+    fn levels_that_are_not_logged_are_known_before_a_line_is_looked_at() {
+        for (filter, most) in [("warn", LevelFilter::WARN), ("info,relogin=debug", LevelFilter::DEBUG)] {
+            let filter: EnvFilter = filter.parse().unwrap();
+            let filter = filter_lines::<Registry>(filter, Repetitions::default());
+            assert_eq!(filter.max_level_hint(), Some(most));
+        }
+    }
 }

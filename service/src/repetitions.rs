@@ -16,7 +16,9 @@ use tracing::{
     callsite::Identifier,
     error,
     field::{Field, Visit},
-    info, warn,
+    info,
+    level_filters::LevelFilter,
+    warn,
 };
 use tracing_subscriber::layer::{Context, Filter};
 
@@ -88,6 +90,11 @@ impl<S> Filter<S> for Repetitions {
 
     fn event_enabled(&self, event: &Event<'_>, _: &Context<'_, S>) -> bool {
         self.passes(event, Instant::now())
+    }
+
+    /// It refuses no level. Without a hint, others' would not count.
+    fn max_level_hint(&self) -> Option<LevelFilter> {
+        Some(LevelFilter::TRACE)
     }
 }
 
