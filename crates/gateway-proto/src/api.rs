@@ -241,7 +241,8 @@ pub struct Config {
     /// because others have said that access may have changed. The others wait for their turn, and
     /// their events with them.
     pub max_rechecks: usize,
-    /// How many resources that others refer to one connection has loaded at a time.
+    /// How many resources that others refer to one connection has loaded at a time, beside those
+    /// that are cached.
     pub max_reference_loads: usize,
     /// How many resources are fetched again at a time after a system reset.
     pub max_reloads: usize,

@@ -178,7 +178,7 @@ impl Cache {
             let tag = ask(bus, Asker::Connection(subscriber.0), Purpose::Load(key), rid.name(), rid.query());
             Resource::new(rid.clone(), ResourceState::Loading(tag))
         });
-        if resource.subscribers_of(subscriber.0) >= self.max_subscribers {
+        if resource.is_full_for(subscriber.0, self.max_subscribers) {
             return Err(Error::subscription_limit_exceeded());
         }
         let delivered = Delivered { lacks: self.fanout.next(), access: name.reaccess };
@@ -188,6 +188,28 @@ impl Cache {
         self.idle.remove(key, resource);
         let snapshot = resource.loaded().map(|loaded| Arc::clone(&loaded.snapshot));
         Ok((key, snapshot))
+    }
+
+    /// Subscribes to a resource as services name it, if it is there, so that nothing is asked of
+    /// them.
+    pub(crate) fn subscribe_if_there(
+        &mut self,
+        rid: &ResourceId,
+        subscriber: Subscriber,
+    ) -> Option<(ResourceKey, Arc<Snapshot>)> {
+        let name = self.names.get_mut(rid.name()).filter(|name| !name.is_refused)?;
+        let key = name.find(rid.query())?;
+        let resource = self.resources.get_mut(&key)?;
+        let snapshot = Arc::clone(&resource.loaded()?.snapshot);
+        if resource.is_full_for(subscriber.0, self.max_subscribers) {
+            return None;
+        }
+        let delivered = Delivered { lacks: self.fanout.next(), access: name.reaccess };
+        if resource.subscribers.insert(subscriber, delivered).is_none() {
+            name.count_in(rid.query());
+        }
+        self.idle.remove(key, resource);
+        Some((key, snapshot))
     }
 
     /// Ends a subscription to the resource `key`, which services name `rid`, if there is one.

@@ -277,7 +277,7 @@ impl Connection {
 
     /// Takes news of a resource.
     fn on_news(&mut self, Notification { rid, resource, number, news, .. }: &Notification, shared: &mut Shared) {
-        let Some(subscription) = self.subscriptions.get(rid) else { return };
+        let Some(subscription) = self.subscriptions.get_mut(rid) else { return };
         if subscription.resource != Some(*resource) {
             return;
         }
@@ -287,9 +287,7 @@ impl Connection {
         }
         match news {
             News::Loaded(key, snapshot) => {
-                if let Some(subscription) = self.subscriptions.get_mut(rid) {
-                    subscription.resource = Some(*key);
-                }
+                subscription.resource = Some(*key);
                 self.on_loaded(rid, Ok(snapshot), shared);
             }
             News::Failed(error) => self.on_loaded(rid, Err(error), shared),

@@ -41,6 +41,9 @@ pub(crate) const BYTES_A_STEP: usize = 16 << 10;
 /// which on messages are written one after the other.
 pub(crate) const TEXTS_AT_ONCE: usize = 64 << 10;
 
+/// How many values are looked through at once.
+const FEW: usize = 16;
+
 /// How often each resource is referred to.
 pub(crate) type References = BTreeMap<ResourceId, u32>;
 
@@ -101,6 +104,11 @@ impl Snapshot {
             Content::Model(model) => model.as_slice().get(at).map(|(_, value)| value),
             Content::Collection(collection) => collection.get(at),
         }
+    }
+
+    /// True if the content has few values, and none is a reference, as in most models.
+    pub(crate) fn is_small_and_refers_to_nothing(&self) -> bool {
+        (0..=FEW).map_while(|at| self.value(at)).all(|value| value.reference().is_none()) && self.value(FEW).is_none()
     }
 
     /// The content as text, if that was made already.

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     ops::Bound::{self, Included, Unbounded},
+    sync::LazyLock,
 };
 
 use relogin_res::ResourceId;
@@ -35,7 +36,8 @@ pub(crate) type Subscribers = BTreeMap<Subscriber, Delivered>;
 
 /// The range in which the subscribers of one connection come first.
 pub(crate) fn subscribers_from(connection: ConnectionKey) -> (Bound<Subscriber>, Bound<Subscriber>) {
-    // The smallest id: `!` is the first character that an id may have.
-    let smallest = ResourceId::parse("!").ok().map(|smallest| Included((connection, smallest)));
+    /// `!` is the first character that an id may have.
+    static SMALLEST: LazyLock<Option<ResourceId>> = LazyLock::new(|| ResourceId::parse("!").ok());
+    let smallest = SMALLEST.as_ref().map(|smallest| Included((connection, smallest.clone())));
     (smallest.unwrap_or(Unbounded), Unbounded)
 }

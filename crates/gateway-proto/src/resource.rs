@@ -108,9 +108,10 @@ impl Resource {
         }
     }
 
-    /// By how many names a connection is subscribed to it.
-    pub(crate) fn subscribers_of(&self, connection: ConnectionKey) -> usize {
-        self.subscribers.range(subscribers_from(connection)).take_while(|(it, _)| it.0 == connection).count()
+    /// True if a connection is subscribed to it by so many names.
+    pub(crate) fn is_full_for(&self, connection: ConnectionKey, most: usize) -> bool {
+        let own = || self.subscribers.range(subscribers_from(connection)).take_while(|(it, _)| it.0 == connection);
+        self.subscribers.len() >= most && own().count() >= most
     }
 
     pub(crate) fn is_loaded(&self) -> bool {

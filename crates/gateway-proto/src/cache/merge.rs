@@ -55,7 +55,7 @@ impl Cache {
         let (rid, into) = (rid.clone(), *into);
         let Some(resource) = self.resources.get_mut(&into) else { return News::Failed(Error::not_found()) };
         // Who is subscribed to it by too many names already does not get it by this one.
-        if resource.subscribers_of(subscriber.0) >= self.max_subscribers {
+        if resource.is_full_for(subscriber.0, self.max_subscribers) {
             self.forget_link(&rid, into);
             return News::Failed(Error::subscription_limit_exceeded());
         }

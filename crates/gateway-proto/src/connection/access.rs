@@ -29,7 +29,7 @@ impl Connection {
         let Some(subscription) = self.subscriptions.get_mut(rid) else { return };
         match &mut subscription.access {
             AccessState::Known(result) => {
-                let result = result.clone();
+                let result = result.clone().map_err(|error| *error);
                 self.on_access(task, &result, shared);
             }
             AccessState::Asked(_, tasks) => tasks.push(task),
@@ -133,7 +133,7 @@ impl Connection {
         // Other errors may be gone the next time.
         let is_decision = result.as_ref().map_or_else(|error| error.is(code::ACCESS_DENIED), |_| true);
         let known = if is_decision && subscription.gets_events() {
-            AccessState::Known(result.clone())
+            AccessState::Known(result.clone().map_err(Box::new))
         } else {
             AccessState::Unknown
         };

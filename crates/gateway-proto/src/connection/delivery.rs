@@ -39,8 +39,14 @@ impl Connection {
             State::Visible if is_full => self.failure = Some((close::TRY_AGAIN_LATER, "too many events are waiting")),
             State::Loaded(_) | State::Visible => {
                 subscription.version = event.version();
-                subscription.held.push(Arc::clone(event));
-                self.pump(rid);
+                // Most have nothing to wait for, and nothing to wait with.
+                if subscription.held.is_empty() && event.keeps_references() && self.can_send(rid, shared) {
+                    return self.deliver(rid, event, shared);
+                }
+                if let Some(subscription) = self.subscriptions.get_mut(rid) {
+                    subscription.held.push(Arc::clone(event));
+                    self.pump(rid);
+                }
             }
         }
     }
@@ -54,17 +60,23 @@ impl Connection {
 
     /// Sends the next event that is held back for no more reason.
     pub(super) fn send_held(&mut self, rid: &ResourceId, shared: &mut Shared) {
-        self.catch_up_with_access(rid, shared);
-        if let Some(subscription) = self.subscriptions.get_mut(rid)
-            && matches!(subscription.state, State::Visible)
-            && !subscription.rechecking
-            && !(subscription.direct > 0 && subscription.is_outdated(self.epoch))
-            && subscription.delivering.is_none()
-            && let Some(event) = subscription.held.pop()
+        if self.can_send(rid, shared)
+            && let Some(event) = self.subscriptions.get_mut(rid).and_then(|subscription| subscription.held.pop())
         {
             self.deliver(rid, &event, shared);
             self.pump(rid);
         }
+    }
+
+    /// True if events on a resource have nothing to wait for.
+    fn can_send(&mut self, rid: &ResourceId, shared: &mut Shared) -> bool {
+        self.catch_up_with_access(rid, shared);
+        self.subscriptions.get(rid).is_some_and(|subscription| {
+            matches!(subscription.state, State::Visible)
+                && !subscription.rechecking
+                && !(subscription.direct > 0 && subscription.is_outdated(self.epoch))
+                && subscription.delivering.is_none()
+        })
     }
 
     fn deliver(&mut self, rid: &ResourceId, event: &Arc<Event>, shared: &mut Shared) {
@@ -111,12 +123,11 @@ impl Connection {
         if let Some(subscription) = self.subscriptions.get_mut(&rid) {
             subscription.delivering = None;
         }
-        let fresh = Arc::new(fresh);
-        self.then(Job::Show(Edges::of(&fresh)));
+        self.then(Job::Show(Edges::of(&Arc::new(fresh))));
         self.then(Job::Link(rid.clone(), wait.roots.into_iter()));
         self.then(Job::Unlink(rid.clone(), event.dropped_references().into_iter()));
         self.then(Job::Release);
-        self.then(Job::PumpAll(fresh, 0));
+        self.then(Job::PumpAll(Vec::new().into_iter()));
         self.pump(&rid);
     }
 

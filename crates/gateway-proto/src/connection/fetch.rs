@@ -1,7 +1,7 @@
 //! Getting resources to a client: waiting until they are there with all that they refer to, and
 //! sending what the client lacks.
 
-use std::{collections::BTreeSet, mem, sync::Arc};
+use std::{collections::btree_map::Entry, mem, sync::Arc};
 
 use relogin_res::{
     Error, ResourceId,
@@ -96,26 +96,41 @@ impl Connection {
 
     /// Takes note of what the cache found.
     pub(crate) fn on_loaded(&mut self, rid: &ResourceId, result: Result<&Arc<Snapshot>, &Error>, shared: &mut Shared) {
-        self.end_loading(rid);
-        match result {
-            Ok(snapshot) => self.fill(rid, snapshot),
-            Err(error) if self.subscriptions.get(rid).is_some_and(|it| it.is_visible()) => {
-                // No more of its events will come.
-                if let Some(subscription) = self.subscriptions.get_mut(rid) {
-                    subscription.set_deaf(State::Deleted);
+        let Some(subscription) = self.subscriptions.get_mut(rid) else { return };
+        self.pace.end_loading(subscription);
+        let tasks = match result {
+            Ok(snapshot) => {
+                let may_refer = subscription.fill(snapshot);
+                let tasks = mem::take(&mut subscription.waiting);
+                if may_refer {
+                    self.then(Job::Fill(rid.clone(), Arc::clone(snapshot), 0));
                 }
+                tasks
+            }
+            Err(error) if subscription.is_visible() => {
+                // No more of its events will come.
+                subscription.set_deaf(State::Deleted);
                 return self.unsubscribe_because(rid, error.clone(), shared);
             }
-            Err(error) => self.set_failed(rid, error.clone()),
-        }
-        self.wake_waiting(rid);
+            Err(error) => {
+                subscription.set_deaf(State::Failed(Box::new(error.clone())));
+                mem::take(&mut subscription.waiting)
+            }
+        };
+        self.wake(rid, tasks);
     }
 
     /// Lets tasks go on that have waited until the resource is there.
     pub(crate) fn wake_waiting(&mut self, rid: &ResourceId) {
         let Some(subscription) = self.subscriptions.get_mut(rid) else { return };
         let tasks = mem::take(&mut subscription.waiting);
-        self.then(Job::Wake(rid.clone(), tasks.into_iter()));
+        self.wake(rid, tasks);
+    }
+
+    fn wake(&mut self, rid: &ResourceId, tasks: Vec<TaskId>) {
+        if !tasks.is_empty() {
+            self.then(Job::Wake(rid.clone(), tasks.into_iter()));
+        }
     }
 
     /// One of those that the task waits for is no longer to be waited for.
@@ -131,15 +146,20 @@ impl Connection {
         let Some(visit) = walk.step(&self.subscriptions) else { return };
         if let Visit::Root(rid) | Visit::Child(rid) = visit
             && let Some(subscription) = self.subscriptions.get_mut(&rid)
-            && wait.seen.insert(rid.clone())
         {
             match subscription.state {
                 State::Waiting(_) | State::Loading => {
-                    subscription.waiting.push(task);
-                    wait.loading += 1;
+                    if wait.seen.insert(rid) {
+                        subscription.waiting.push(task);
+                        wait.loading += 1;
+                    }
                 }
-                State::Loaded(_) => walk.descend(rid),
-                State::Failed(_) | State::Visible | State::Deleted => {}
+                State::Loaded(_) if !subscription.references.is_empty() => {
+                    if wait.seen.insert(rid.clone()) {
+                        walk.descend(rid);
+                    }
+                }
+                State::Loaded(_) | State::Failed(_) | State::Visible | State::Deleted => {}
             }
         }
         self.then(Job::Explore(task, walk));
@@ -148,6 +168,9 @@ impl Connection {
     /// Looks what there is for a task if all that it waits for is there.
     pub(super) fn try_complete(&mut self, task: TaskId, shared: &mut Shared) {
         if let Some(Task::Fetch(fetch)) = self.tasks.get(&task) {
+            if fetch.wait.loading > 0 {
+                return;
+            }
             let rid = fetch.rid.clone();
             self.catch_up_with_access(&rid, shared);
         }
@@ -156,21 +179,19 @@ impl Connection {
             Some(Task::Deliver(deliver)) if deliver.wait.loading == 0 => deliver.wait.roots.clone(),
             _ => return,
         };
-        let (walk, seen, gathered) = (Walk::from(roots), BTreeSet::new(), Gathered::default());
-        self.then(Job::Gather(Box::new(Gathering { task, walk, seen, gathered })));
+        let (walk, gathered) = (Walk::from(roots), Gathered::default());
+        self.then(Job::Gather(Box::new(Gathering { task, walk, gathered })));
     }
 
     /// A step of looking through all that a task has waited for, which finishes the task in the
     /// end.
     pub(super) fn gather(&mut self, mut gathering: Box<Gathering>, shared: &mut Shared) {
-        let Gathering { task, walk, seen, gathered } = &mut *gathering;
+        let Gathering { task, walk, gathered } = &mut *gathering;
         let Some(visit) = walk.step(&self.subscriptions) else {
-            shared.bus.discard(mem::take(seen));
             return self.complete(*task, mem::take(gathered), shared);
         };
         if let Visit::Root(rid) | Visit::Child(rid) = visit
             && let Some(subscription) = self.subscriptions.get(&rid)
-            && seen.insert(rid.clone())
         {
             match &subscription.state {
                 // Since it was looked at, something may have been taken from the client again.
@@ -180,12 +201,16 @@ impl Connection {
                     return self.explore_again(task);
                 }
                 State::Failed(error) => {
-                    gathered.found.insert(rid, Found::Error(error.clone()));
+                    gathered.found.insert(rid, Found::Error((**error).clone()));
                 }
                 State::Loaded(snapshot) => {
-                    gathered.found.insert(rid.clone(), Found::Content(Arc::clone(snapshot)));
-                    gathered.fresh.push(rid.clone());
-                    walk.descend(rid);
+                    if let Entry::Vacant(place) = gathered.found.entry(rid.clone()) {
+                        place.insert(Found::Content(Arc::clone(snapshot)));
+                        gathered.fresh.push(rid.clone());
+                        if !subscription.references.is_empty() {
+                            walk.descend(rid);
+                        }
+                    }
                 }
                 State::Visible | State::Deleted => {}
             }
@@ -216,7 +241,7 @@ impl Connection {
         let Fetch { id, rid, kind, wait, .. } = fetch;
         shared.bus.discard(wait.seen);
         let error = match self.subscriptions.get(&rid).map(|subscription| &subscription.state) {
-            Some(State::Failed(error)) if kind != FetchKind::Result => Some(error.clone()),
+            Some(State::Failed(error)) if kind != FetchKind::Result => Some((**error).clone()),
             // What the client has of it is held by others, and will not be kept up to date for it.
             Some(State::Deleted) => Some(Error::deleted()),
             _ => None,
@@ -256,15 +281,14 @@ impl Connection {
     ) {
         self.answer(frame, shared);
         self.unpin(&rid);
-        let fresh = Arc::new(fresh);
-        self.then(Job::Show(Edges::of(&fresh)));
+        self.then(Job::Show(Edges::of(&Arc::new(fresh))));
         if kind == FetchKind::Get {
             // What else the client has may refer to some of it, and make it stay.
             self.release(rid);
         } else if let Some(subscription) = self.subscriptions.get_mut(&rid) {
             subscription.direct += 1;
         }
-        self.then(Job::PumpAll(fresh, 0));
+        self.then(Job::PumpAll(Vec::new().into_iter()));
     }
 
     /// Answers that the resource cannot be had.

@@ -1,6 +1,6 @@
 //! Collects the resources below those that a task has waited for. Must not send them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use relogin_res::ResourceId;
 
@@ -12,7 +12,6 @@ use crate::{discard::Bulk, http::resources::Found, ids::TaskId};
 pub(crate) struct Gathering {
     pub(super) task: TaskId,
     pub(super) walk: Walk,
-    pub(super) seen: BTreeSet<ResourceId>,
     pub(super) gathered: Gathered,
 }
 
@@ -27,6 +26,6 @@ pub(crate) struct Gathered {
 
 impl Bulk for Gathering {
     fn bulk(&self) -> usize {
-        self.seen.len()
+        self.gathered.found.len()
     }
 }

@@ -12,7 +12,7 @@ use super::{
     task::Task,
     walk::Edge,
 };
-use crate::content::{References, Snapshot};
+use crate::content::Snapshot;
 
 /// How many values of a content are looked at in a step, if they refer to nothing.
 const VALUES_A_STEP: usize = 16;
@@ -29,7 +29,10 @@ impl Connection {
             }
             Some(_) => {}
             None => {
-                if self.create(rid, shared) {
+                let subscription = self.create(rid, shared);
+                let has_failed = !subscription.is_loading();
+                self.subscriptions.insert(rid.clone(), subscription);
+                if !has_failed {
                     self.load(rid, shared);
                 }
             }
@@ -45,17 +48,18 @@ impl Connection {
         self.wake_later(rid);
     }
 
-    /// Makes a subscription, which the caller must have loaded. False if it has failed at once.
-    fn create(&mut self, rid: &ResourceId, shared: &mut Shared) -> bool {
+    /// Makes a subscription, which the caller must add and have loaded, unless it has failed at
+    /// once.
+    fn create(&mut self, rid: &ResourceId, shared: &mut Shared) -> Box<Subscription> {
         let is_full = self.has_all_subscriptions(shared);
         // A cid is one part of a name, or the connection would not have been opened.
         let target = rid.with_cid(&self.cid).unwrap_or_else(|| rid.clone());
         self.count_in(rid, &target, shared);
-        self.subscriptions.insert(rid.clone(), Box::new(Subscription::new(target, self.epoch)));
+        let mut subscription = Box::new(Subscription::new(target, self.epoch));
         if is_full {
-            self.set_failed(rid, Error::subscription_limit_exceeded());
+            subscription.set_deaf(State::Failed(Box::new(Error::subscription_limit_exceeded())));
         }
-        !is_full
+        subscription
     }
 
     /// Subscribes to a resource in the cache. Its content, if that is there.
@@ -82,16 +86,15 @@ impl Connection {
 
     pub(crate) fn set_failed(&mut self, rid: &ResourceId, error: Error) {
         if let Some(subscription) = self.subscriptions.get_mut(rid) {
-            subscription.set_deaf(State::Failed(error));
+            subscription.set_deaf(State::Failed(Box::new(error)));
         }
     }
 
     /// Sets the content of a subscription that is loading, and subscribes to what it refers to.
     pub(crate) fn fill(&mut self, rid: &ResourceId, snapshot: &Arc<Snapshot>) {
-        if let Some(subscription) = self.subscriptions.get_mut(rid) {
-            subscription.references = References::new();
-            subscription.version = snapshot.version;
-            subscription.state = State::Loaded(Arc::clone(snapshot));
+        if let Some(subscription) = self.subscriptions.get_mut(rid)
+            && subscription.fill(snapshot)
+        {
             self.then(Job::Fill(rid.clone(), Arc::clone(snapshot), 0));
         }
     }
@@ -118,11 +121,30 @@ impl Connection {
     /// Notes that one more resource refers to `child`, and subscribes to it if that is not so
     /// already.
     pub(super) fn add_parent(&mut self, child: &ResourceId, shared: &mut Shared) {
-        if !self.subscriptions.contains_key(child) && self.create(child, shared) {
-            self.wait_for_turn(child);
+        if let Some(subscription) = self.subscriptions.get_mut(child) {
+            subscription.parents += 1;
+            return;
         }
-        if let Some(child) = self.subscriptions.get_mut(child) {
-            child.parents += 1;
+        let mut subscription = self.create(child, shared);
+        subscription.parents = 1;
+        if subscription.is_loading() {
+            self.begin_to_load(child, &mut subscription, shared);
+        }
+        self.subscriptions.insert(child.clone(), subscription);
+    }
+
+    /// Takes the content of a new subscription if it is in the cache; if not, the subscription
+    /// waits for its turn.
+    fn begin_to_load(&mut self, rid: &ResourceId, subscription: &mut Subscription, shared: &mut Shared) {
+        let since = shared.cache.next_notice();
+        let may_be_there = self.check_length(rid, shared).is_ok();
+        let subscribe = || shared.cache.subscribe_if_there(&subscription.target, (self.key, rid.clone()));
+        let Some((key, snapshot)) = may_be_there.then(subscribe).flatten() else {
+            return self.pace.wait_for_turn(rid, subscription);
+        };
+        (subscription.resource, subscription.since) = (Some(key), since);
+        if subscription.fill(&snapshot) {
+            self.then(Job::Fill(rid.clone(), snapshot, 0));
         }
     }
 
@@ -135,20 +157,24 @@ impl Connection {
     }
 
     /// Notes that the client has a resource from now on, and that what refers to each of those
-    /// below is with the client.
-    pub(super) fn show(&mut self, edge: &Edge, shared: &mut Shared) {
+    /// below is with the client. False if it refers to nothing.
+    pub(super) fn show(&mut self, edge: &Edge, shared: &mut Shared) -> bool {
         match edge {
             Edge::Begin(rid) => {
-                if let Some(subscription) = self.subscriptions.get_mut(rid) {
-                    shared.bus.discard(mem::replace(&mut subscription.state, State::Visible));
+                let Some(subscription) = self.subscriptions.get_mut(rid) else { return false };
+                shared.bus.discard(mem::replace(&mut subscription.state, State::Visible));
+                if !subscription.held.is_empty() {
+                    self.jobs.shown.push(rid.clone());
                 }
+                !subscription.references.is_empty()
             }
             Edge::Child(child) => {
                 if let Some(child) = self.subscriptions.get_mut(child) {
                     child.visible_parents += 1;
                 }
+                true
             }
-            Edge::End(_) => {}
+            Edge::End(_) => true,
         }
     }
 
@@ -262,8 +288,8 @@ impl Connection {
                 self.stop_waking(&rid);
                 self.see_to(&rid);
                 self.end_turn(&rid);
-                self.end_loading(&rid);
                 let Some(mut subscription) = self.subscriptions.remove(&rid) else { return };
+                self.pace.end_loading(&mut subscription);
                 self.count_out(&rid, &subscription.target, shared);
                 if let Some(key) = subscription.resource {
                     shared.cache.unsubscribe(key, &subscription.target, &(self.key, rid), &mut shared.bus);

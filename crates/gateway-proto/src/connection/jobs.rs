@@ -32,6 +32,8 @@ pub(crate) struct Jobs {
     pub(super) loose: Vec<ResourceId>,
     /// Tasks that have waited for something that was dropped since.
     pub(super) orphaned: Vec<TaskId>,
+    /// What the client has by now, and whose events have waited for that.
+    pub(super) shown: Vec<ResourceId>,
 }
 
 /// A job.
@@ -75,8 +77,8 @@ pub(crate) enum Job {
     Resubscribe(Arc<Vec<ResourceId>>, usize),
     /// Sends the events of a resource that have waited for no more reason.
     Pump(ResourceId),
-    /// Those of several, from one of them on.
-    PumpAll(Arc<Vec<ResourceId>>, usize),
+    /// Those of several, and of what the client was noted to have in between.
+    PumpAll(vec::IntoIter<ResourceId>),
     /// Writes a message that has resources in it, and sends it.
     Write(Box<Writing>, PendingMessage),
     /// Sends the answer to a request.
@@ -90,8 +92,9 @@ pub(crate) enum Job {
 impl Jobs {
     /// Frees the room for jobs if there are none.
     pub(super) fn give_back(&mut self) {
-        let Self { stack, added, loose, orphaned } = self;
-        if stack.is_empty() && added.is_empty() && loose.is_empty() && orphaned.is_empty() {
+        let Self { stack, added, loose, orphaned, shown } = self;
+        let has_ids = !loose.is_empty() || !shown.is_empty();
+        if stack.is_empty() && added.is_empty() && orphaned.is_empty() && !has_ids {
             *self = Self::default();
         }
     }
@@ -143,7 +146,9 @@ impl Connection {
             Job::Explore(task, walk) => self.explore(task, walk),
             Job::Wake(rid, mut tasks) => {
                 if let Some(task) = tasks.next() {
-                    self.then(Job::Explore(task, Walk::below(rid.clone())));
+                    if self.subscriptions.get(&rid).is_some_and(|it| !it.references.is_empty()) {
+                        self.then(Job::Explore(task, Walk::below(rid.clone())));
+                    }
                     self.then(Job::Loaded(task));
                     self.then(Job::Complete(task));
                     self.then(Job::Wake(rid, tasks));
@@ -154,8 +159,12 @@ impl Connection {
             Job::Gather(gathering) => self.gather(gathering, shared),
             Job::Show(mut edges) => {
                 if let Some(edge) = edges.step(&self.subscriptions) {
-                    self.show(&edge, shared);
+                    if !self.show(&edge, shared) {
+                        edges.skip();
+                    }
                     self.then(Job::Show(edges));
+                } else {
+                    shared.bus.discard(edges);
                 }
             }
             Job::Link(rid, mut children) => {
@@ -173,12 +182,13 @@ impl Connection {
                 }
             }
             Job::Pump(rid) => self.send_held(&rid, shared),
-            Job::PumpAll(rids, at) => {
-                if let Some(rid) = rids.get(at) {
-                    self.pump(rid);
-                    self.then(Job::PumpAll(rids, at + 1));
-                } else {
-                    shared.bus.discard(rids);
+            Job::PumpAll(mut rids) => {
+                if let Some(rid) = rids.next() {
+                    self.pump(&rid);
+                    self.then(Job::PumpAll(rids));
+                } else if !self.jobs.shown.is_empty() {
+                    let shown = mem::take(&mut self.jobs.shown);
+                    self.then(Job::PumpAll(shown.into_iter()));
                 }
             }
             Job::Write(writing, then) => self.write(writing, then, shared),

@@ -3,12 +3,17 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    mem,
     ops::Bound::{Excluded, Unbounded},
 };
 
 use relogin_res::ResourceId;
 
-use super::{Connection, Shared, subscription::State, task::Task};
+use super::{
+    Connection, Shared,
+    subscription::{State, Subscription},
+    task::Task,
+};
 
 /// What is to be done in turn.
 #[derive(Debug, Default)]
@@ -41,6 +46,20 @@ impl Pace {
     /// True if something still has its turn before it.
     pub(super) fn has_more(&self) -> bool {
         !self.unloaded.is_empty() || [&self.outdated, &self.woken, &self.led].iter().any(|rids| !rids.is_empty())
+    }
+
+    /// Lets a resource wait for its turn to be loaded.
+    pub(super) fn wait_for_turn(&mut self, rid: &ResourceId, subscription: &mut Subscription) {
+        self.found += 1;
+        subscription.state = State::Waiting(self.found);
+        self.unloaded.insert(self.found, rid.clone());
+    }
+
+    /// Notes that a resource is loaded or given up, which may have had its turn.
+    pub(super) fn end_loading(&mut self, subscription: &mut Subscription) {
+        if mem::take(&mut subscription.loads_in_turn) {
+            self.loading -= 1;
+        }
     }
 
     /// Frees the room of what is empty.
@@ -77,15 +96,6 @@ impl Connection {
         }
     }
 
-    /// Lets a resource wait for its turn to be loaded.
-    pub(crate) fn wait_for_turn(&mut self, rid: &ResourceId) {
-        if let Some(subscription) = self.subscriptions.get_mut(rid) {
-            self.pace.found += 1;
-            subscription.state = State::Waiting(self.pace.found);
-            self.pace.unloaded.insert(self.pace.found, rid.clone());
-        }
-    }
-
     /// Lets tasks that have waited for a resource go on in their turn, if it is loaded or failed.
     pub(crate) fn wake_later(&mut self, rid: &ResourceId) {
         if self.subscriptions.get(rid).is_some_and(|it| !it.is_loading() && !it.waiting.is_empty()) {
@@ -110,7 +120,7 @@ impl Connection {
         self.pace.outdated.remove(rid);
         if let Some(subscription) = self.subscriptions.get_mut(rid) {
             subscription.is_stale = false;
-            if std::mem::replace(&mut subscription.epoch, self.epoch) != self.epoch {
+            if mem::replace(&mut subscription.epoch, self.epoch) != self.epoch {
                 self.pace.left -= 1;
             }
         }
@@ -134,18 +144,9 @@ impl Connection {
     /// Notes that what it had its turn for is answered or given up. True if it had one.
     pub(crate) fn end_turn(&mut self, rid: &ResourceId) -> bool {
         let Some(subscription) = self.subscriptions.get_mut(rid) else { return false };
-        let had_turn = std::mem::take(&mut subscription.takes_turn);
+        let had_turn = mem::take(&mut subscription.takes_turn);
         self.pace.rechecking -= usize::from(had_turn);
         had_turn
-    }
-
-    /// Notes that a resource that had its turn is loaded or given up.
-    pub(crate) fn end_loading(&mut self, rid: &ResourceId) {
-        if let Some(subscription) = self.subscriptions.get_mut(rid)
-            && std::mem::take(&mut subscription.loads_in_turn)
-        {
-            self.pace.loading -= 1;
-        }
     }
 
     /// Stands in line, if there is something to be done and it may be done.
@@ -241,9 +242,7 @@ impl Connection {
     #[cfg(test)]
     pub(crate) fn check_pace(&self, shared: &Shared) {
         let pace = &self.pace;
-        let of = |is: fn(&super::subscription::Subscription) -> bool| {
-            self.subscriptions.values().filter(|it| is(it)).count()
-        };
+        let of = |is: fn(&Subscription) -> bool| self.subscriptions.values().filter(|it| is(it)).count();
         assert_eq!(pace.rechecking, of(|it| it.takes_turn));
         assert_eq!(pace.loading, of(|it| it.loads_in_turn));
         assert!(pace.rechecking <= shared.config.max_rechecks && pace.loading <= shared.config.max_reference_loads);

@@ -64,36 +64,49 @@ pub(crate) struct Subscription {
     pub(crate) loads_in_turn: bool,
 }
 
-/// Events that wait, in their order.
+/// Events that wait, in their order. Boxed, because most subscriptions have none.
 #[derive(Debug, Default)]
-pub(crate) struct Held {
+pub(crate) struct Held(Option<Box<HeldEvents>>);
+
+#[derive(Debug, Default)]
+struct HeldEvents {
     events: VecDeque<Arc<Event>>,
     bytes: usize,
 }
 
 impl Held {
     pub(crate) fn is_empty(&self) -> bool {
-        self.events.is_empty()
+        self.0.is_none()
+    }
+
+    fn len(&self) -> usize {
+        self.0.as_ref().map_or(0, |held| held.events.len())
     }
 
     pub(crate) fn clear(&mut self) {
-        *self = Self::default();
+        self.0 = None;
     }
 
     pub(crate) fn push(&mut self, event: Arc<Event>) {
-        self.bytes += event.bytes();
-        self.events.push_back(event);
+        let held = self.0.get_or_insert_default();
+        held.bytes += event.bytes();
+        held.events.push_back(event);
     }
 
     pub(crate) fn pop(&mut self) -> Option<Arc<Event>> {
-        let event = self.events.pop_front()?;
-        self.bytes -= event.bytes();
+        let held = self.0.as_mut()?;
+        let event = held.events.pop_front()?;
+        held.bytes -= event.bytes();
+        if held.events.is_empty() {
+            self.0 = None;
+        }
         Some(event)
     }
 
     /// True if `event` would be one too many, or of too many bytes. One alone never is.
     pub(crate) fn is_full_for(&self, event: &Event, most: usize, most_bytes: usize) -> bool {
-        !self.is_empty() && (self.events.len() >= most || self.bytes + event.bytes() > most_bytes)
+        let is_full = |held: &HeldEvents| held.events.len() >= most || held.bytes + event.bytes() > most_bytes;
+        self.0.as_deref().is_some_and(is_full)
     }
 }
 
@@ -104,8 +117,8 @@ pub(crate) enum State {
     Waiting(u64),
     /// The cache will deliver it.
     Loading,
-    /// The resource could not be had.
-    Failed(Error),
+    /// The resource could not be had. Boxed, because it is rare and large.
+    Failed(Box<Error>),
     /// It is there, but the client has not got it.
     Loaded(Arc<Snapshot>),
     /// The client has it.
@@ -121,8 +134,8 @@ pub(crate) enum AccessState {
     Unknown,
     /// It was asked for, and these tasks wait for the answer.
     Asked(Tag, Vec<TaskId>),
-    /// The answer.
-    Known(AccessResult),
+    /// The answer. An error is rare and large.
+    Known(Result<Access, Box<Error>>),
 }
 
 /// An answer to an access request.
@@ -160,6 +173,14 @@ impl Subscription {
         matches!(self.state, State::Loading | State::Loaded(_) | State::Visible)
     }
 
+    /// Sets the content. True if something of it may refer to other resources.
+    pub(crate) fn fill(&mut self, snapshot: &Arc<Snapshot>) -> bool {
+        self.references = References::new();
+        self.version = snapshot.version;
+        self.state = State::Loaded(Arc::clone(snapshot));
+        !snapshot.is_small_and_refers_to_nothing()
+    }
+
     /// Sets a state in which no more events of the resource come.
     pub(crate) fn set_deaf(&mut self, state: State) {
         self.state = state;
@@ -189,7 +210,7 @@ impl Subscription {
 
 impl Bulk for Subscription {
     fn bulk(&self) -> usize {
-        self.references.len() + self.held.events.len() + self.state.bulk()
+        self.references.len() + self.held.len() + self.state.bulk()
     }
 }
 

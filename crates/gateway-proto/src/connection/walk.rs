@@ -12,8 +12,19 @@ use relogin_res::ResourceId;
 use super::subscription::Subscriptions;
 use crate::discard::Bulk;
 
-/// A resource, and the last of what it refers to that was looked at.
-type Place = (ResourceId, Option<ResourceId>);
+/// A resource, and how much of what it refers to was looked at.
+#[derive(Debug)]
+struct Place {
+    rid: ResourceId,
+    /// The next few of what it refers to, and the last of them: to find the place again costs more
+    /// than to go on from it.
+    ahead: vec::IntoIter<ResourceId>,
+    last: Option<ResourceId>,
+    has_more: bool,
+}
+
+/// How many references are looked up at a time.
+const AHEAD: usize = 16;
 
 /// Goes through some resources and as far down as it is told to.
 #[derive(Debug)]
@@ -60,13 +71,13 @@ impl Walk {
 
     /// Begins with what a resource refers to.
     pub(crate) fn below(rid: ResourceId) -> Self {
-        Self { roots: Vec::new().into_iter(), path: vec![(rid, None)] }
+        Self { roots: Vec::new().into_iter(), path: vec![Place::before(rid)] }
     }
 
     /// The next step; `None` at the end.
     pub(crate) fn step(&mut self, subscriptions: &Subscriptions) -> Option<Visit> {
         let Some(place) = self.path.last_mut() else { return self.roots.next().map(Visit::Root) };
-        Some(match next_child(subscriptions, place) {
+        Some(match place.next_child(subscriptions) {
             Some(child) => Visit::Child(child),
             None => {
                 self.path.pop();
@@ -77,7 +88,7 @@ impl Walk {
 
     /// Goes on with what this one refers to, before the others.
     pub(crate) fn descend(&mut self, rid: ResourceId) {
-        self.path.push((rid, None));
+        self.path.push(Place::before(rid));
     }
 }
 
@@ -91,11 +102,16 @@ impl Edges {
         let Some(place) = &mut self.at else {
             let rid = self.resources.get(self.next)?.clone();
             self.next += 1;
-            self.at = Some((rid.clone(), None));
+            self.at = Some(Place::before(rid.clone()));
             return Some(Edge::Begin(rid));
         };
-        let child = next_child(subscriptions, place).map(Edge::Child);
-        child.or_else(|| self.at.take().map(|(rid, _)| Edge::End(rid)))
+        let child = place.next_child(subscriptions).map(Edge::Child);
+        child.or_else(|| self.at.take().map(|place| Edge::End(place.rid)))
+    }
+
+    /// Goes on with the next resource, because this one refers to nothing.
+    pub(crate) fn skip(&mut self) {
+        self.at = None;
     }
 }
 
@@ -105,10 +121,21 @@ impl Bulk for Edges {
     }
 }
 
-fn next_child(subscriptions: &Subscriptions, (rid, last): &mut Place) -> Option<ResourceId> {
-    let references = &subscriptions.get(rid)?.references;
-    let after = last.as_ref().map_or(Unbounded, Excluded);
-    let (child, _) = references.range::<ResourceId, _>((after, Unbounded)).next()?;
-    *last = Some(child.clone());
-    Some(child.clone())
+impl Place {
+    fn before(rid: ResourceId) -> Self {
+        Self { rid, ahead: Vec::new().into_iter(), last: None, has_more: true }
+    }
+
+    fn next_child(&mut self, subscriptions: &Subscriptions) -> Option<ResourceId> {
+        if self.ahead.len() == 0 && self.has_more {
+            let references = &subscriptions.get(&self.rid)?.references;
+            let after = self.last.as_ref().map_or(Unbounded, Excluded);
+            let rest = references.range::<ResourceId, _>((after, Unbounded));
+            let ahead: Vec<_> = rest.map(|(child, _)| child.clone()).take(AHEAD).collect();
+            self.has_more = ahead.len() == AHEAD;
+            self.last = if self.has_more { ahead.last().cloned() } else { None };
+            self.ahead = ahead.into_iter();
+        }
+        self.ahead.next()
+    }
 }

@@ -61,6 +61,10 @@ pub(crate) enum WriteStep {
 /// The members of a resource set, in this order.
 const SECTIONS: [&str; 3] = ["models", "collections", "errors"];
 
+/// How many bytes their names have, with what stands around them. One byte more than was reserved
+/// would double the room for a message.
+const SECTIONS_BYTES: usize = r#"{"models":{},"collections":{},"errors":{},"#.len();
+
 /// How many resources are looked at or values made text in a step.
 const VALUES_A_STEP: usize = 16;
 
@@ -74,7 +78,7 @@ impl Writing {
             last: None,
             draft: Draft::default(),
             counts: [0; SECTIONS.len()],
-            bytes: frame.before.len() + frame.after.len(),
+            bytes: frame.before.len() + SECTIONS_BYTES + frame.after.len(),
             frame: frame.before,
             after: frame.after,
         }

@@ -6,6 +6,7 @@ use std::{
 };
 
 use expect_test::expect;
+use relogin_res::ResourceId;
 
 use super::check_with;
 use crate::{Action, Config, ConnectionKey, Gateway, Input, Tag};
@@ -214,6 +215,26 @@ fn references_are_loaded_a_few_at_a_time() {
     bench.settle(content);
     assert!(bench.most_actions <= 200, "{} actions came of one input", bench.most_actions);
     assert_eq!(bench.gateway.shared.subscription_bytes, 0);
+}
+
+/// Only requests are paced.
+#[test]
+fn references_to_what_is_cached_wait_for_no_turn() {
+    let mut bench = Bench::new(Config { max_reference_loads: 1, ..Config::default() });
+    let (first, second) = (bench.open(1), bench.open(2));
+    bench.frame(first, r#"{"id":1,"method":"subscribe.a.1"}"#);
+    bench.settle(empty);
+    bench.frame(second, r#"{"id":1,"method":"subscribe.list"}"#);
+    let content = list_of(3);
+    while bench.asked.iter().all(|(_, subject)| subject != "get.a.0") {
+        assert!(bench.step(&content));
+    }
+    while bench.gateway.has_work() {
+        bench.handle(Input::Timeout);
+    }
+    let subscriptions = &bench.gateway.connections[&second].subscriptions;
+    let is_loading = |name: &str| subscriptions[&ResourceId::parse(name).unwrap()].is_loading();
+    assert_eq!(["a.0", "a.1", "a.2"].map(is_loading), [true, false, true]);
 }
 
 /// The content of a list of that many models, and of the models.
