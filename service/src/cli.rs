@@ -1,21 +1,26 @@
 //! The command line: subcommands, options, and one-line errors. Must not interpret the options:
 //! that is what [`crate::config`] does.
 
+mod config_file;
+pub mod health;
+pub mod manual;
 mod nats;
 #[cfg(test)]
 mod reference;
 mod secret;
+mod serve_option;
 pub mod store;
 pub mod user;
 
 use std::{ffi::OsString, path::PathBuf};
 
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, parser::ValueSource};
+use clap_complete::Shell;
 use relogin_session::{SessionId, UserId};
 use relogin_store::jetstream::Replicas;
 use relogin_users::UserChange;
 
-use self::nats::NatsLogin;
+use self::{nats::NatsLogin, user::UserEdit};
 use crate::{
     app::{copying::Copying, secrets::SecretChange, store::StorePlace},
     config::{self, Layers, Options},
@@ -48,6 +53,30 @@ enum CliCommand {
     Store(StoreArgs),
     /// Change the secrets that services keep in NATS (--secret-passphrase), while they run
     Secret(SecretArgs),
+    /// Ask a running service at its address whether it can answer requests
+    ///
+    /// For the health checks of containers; without TLS. Exit codes: 0 if it can, 1 if it says that
+    /// it cannot, 2 if nobody answers.
+    Health {
+        /// The address of --listen
+        #[arg(value_name = "HOST:PORT", default_value = "127.0.0.1:8080", value_parser = parse_listen)]
+        address: String,
+    },
+    /// Print a configuration file with every option as a comment
+    Config,
+    /// Print the completions of a shell
+    ///
+    /// For bash: relogin completions bash > ~/.local/share/bash-completion/completions/relogin
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Write the manual pages of all commands, for packages
+    #[command(hide = true)]
+    Man {
+        /// The folder for them
+        folder: PathBuf,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -184,61 +213,6 @@ enum UserCommand {
     },
 }
 
-/// What to do to the users file.
-#[derive(Debug, Subcommand)]
-pub enum UserEdit {
-    /// Add a user; creates the file if there is none
-    Add {
-        /// Name to log in with; case does not matter
-        username: String,
-        /// Id, a number or a text [default: the largest number plus one]
-        #[arg(long, value_parser = parse_user_id)]
-        id: Option<UserId>,
-        /// Display name [default: the username]
-        #[arg(long)]
-        name: Option<String>,
-        /// Role, by which services decide on access
-        #[arg(long, default_value = "user")]
-        role: String,
-        /// Where the password comes from.
-        #[command(flatten)]
-        password: PasswordArgs,
-    },
-    /// Change a user's password, and end their sessions
-    Passwd {
-        /// The user's name
-        username: String,
-        /// Where the password comes from.
-        #[command(flatten)]
-        password: PasswordArgs,
-    },
-    /// Keep a user from logging in, and end their sessions
-    Disable {
-        /// The user's name
-        username: String,
-    },
-    /// Let a disabled user log in again
-    Enable {
-        /// The user's name
-        username: String,
-    },
-    /// Remove a user, and end their sessions
-    Remove {
-        /// The user's name
-        username: String,
-    },
-    /// List the users
-    List,
-}
-
-/// Where a password comes from.
-#[derive(Clone, Copy, Debug, Args)]
-pub struct PasswordArgs {
-    /// Read the password from the first line of standard input instead of asking for it
-    #[arg(long)]
-    pub password_stdin: bool,
-}
-
 /// A parsed command line.
 #[derive(Debug)]
 pub enum Invocation {
@@ -256,7 +230,11 @@ pub enum Invocation {
     Copy(Copying),
     /// `relogin secret`.
     Secret(SecretChange),
-    /// Help or version was asked for: print this and succeed.
+    /// `relogin health`, with the address.
+    Health(String),
+    /// `relogin man`, with the folder for the pages.
+    Manual(PathBuf),
+    /// Help, the version or another text was asked for: print this and succeed.
     Print(String),
 }
 
@@ -288,6 +266,12 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocation, Str
                 Invocation::Copy(Copying { from, to, nats, name, replicas })
             }
         },
+        CliCommand::Health { address } => Invocation::Health(address),
+        CliCommand::Config => {
+            Invocation::Print(config_file::text(command().find_subcommand("serve").expect("there is such a command")))
+        }
+        CliCommand::Completions { shell } => Invocation::Print(completions(shell)),
+        CliCommand::Man { folder } => Invocation::Manual(folder),
         CliCommand::Secret(SecretArgs { command }) => Invocation::Secret(secret::change(command)),
         CliCommand::User(UserArgs { config, users, password_cost, password_min_length, data, command }) => {
             let options = Options { users, password_cost, password_min_length, data, ..Options::default() };
@@ -309,6 +293,12 @@ fn command() -> clap::Command {
         if is_empty { arg.env(None) } else { arg }
     }
     Cli::command().mut_subcommands(|command| command.mut_args(without_empty))
+}
+
+fn completions(shell: Shell) -> String {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "relogin", &mut script);
+    String::from_utf8_lossy(&script).into_owned()
 }
 
 fn layers(options: Options, config: ConfigArgs, matches: &ArgMatches) -> Layers {

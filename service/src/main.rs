@@ -61,6 +61,15 @@ fn main() -> ExitCode {
 fn run(args: impl Iterator<Item = OsString>) -> anyhow::Result<ExitCode> {
     match cli::parse(args) {
         Ok(Invocation::Print(text)) => io::stdout().write_all(text.as_bytes())?,
+        Ok(Invocation::Health(address)) => {
+            let problem = cli::health::check(&address).with_context(|| format!("nobody answers at {address}"))?;
+            if let Some(problem) = problem {
+                complain(&format!("relogin: {problem}"));
+                return Ok(ExitCode::FAILURE);
+            }
+        }
+        Ok(Invocation::Manual(folder)) => cli::manual::write(&folder)
+            .with_context(|| format!("cannot write manual pages into {}", folder.display()))?,
         Ok(Invocation::User(layers, command)) => {
             let (path, cost, rules) = config::users_file(layers)?;
             cli::user::run(&path, (cost, rules), command, &mut io::stdout())?;

@@ -7,7 +7,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use relogin_session::Secret;
+use clap::{Args, Subcommand};
+use relogin_session::{Secret, UserId};
 use relogin_users::{
     UserChange,
     change_spool::ChangeSpool,
@@ -21,7 +22,62 @@ use relogin_users::{
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-use super::{PasswordArgs, UserEdit};
+use super::parse_user_id;
+
+/// What to do to the users file.
+#[derive(Debug, Subcommand)]
+pub enum UserEdit {
+    /// Add a user; creates the file if there is none
+    Add {
+        /// Name to log in with; case does not matter
+        username: String,
+        /// Id, a number or a text [default: the largest number plus one]
+        #[arg(long, value_parser = parse_user_id)]
+        id: Option<UserId>,
+        /// Display name [default: the username]
+        #[arg(long)]
+        name: Option<String>,
+        /// Role, by which services decide on access
+        #[arg(long, default_value = "user")]
+        role: String,
+        /// Where the password comes from.
+        #[command(flatten)]
+        password: PasswordArgs,
+    },
+    /// Change a user's password, and end their sessions
+    Passwd {
+        /// The user's name
+        username: String,
+        /// Where the password comes from.
+        #[command(flatten)]
+        password: PasswordArgs,
+    },
+    /// Keep a user from logging in, and end their sessions
+    Disable {
+        /// The user's name
+        username: String,
+    },
+    /// Let a disabled user log in again
+    Enable {
+        /// The user's name
+        username: String,
+    },
+    /// Remove a user, and end their sessions
+    Remove {
+        /// The user's name
+        username: String,
+    },
+    /// List the users
+    List,
+}
+
+/// Where a password comes from.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct PasswordArgs {
+    /// Read the password from the first line of standard input instead of asking for it
+    #[arg(long)]
+    pub password_stdin: bool,
+}
 
 /// Why a command did nothing.
 #[derive(Debug, Error)]

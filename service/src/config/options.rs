@@ -1,5 +1,6 @@
 //! The options of `relogin serve` as the user writes them. docs/options.md is generated from this
-//! file by a test in `cli/reference.rs`. Must not interpret the values: see `values.rs`.
+//! file by a test in `cli/reference.rs`, and what `relogin config` prints has a value for each in
+//! `cli/config_file.rs`. Must not interpret the values: see `values.rs`.
 
 use std::path::PathBuf;
 

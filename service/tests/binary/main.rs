@@ -26,6 +26,7 @@ mod secrets_in_nats;
 mod sessions;
 mod several;
 mod start;
+mod texts;
 mod tls;
 mod user;
 mod waiting;

@@ -79,6 +79,13 @@ impl Ran {
         String::from_utf8(stdout.clone()).unwrap()
     }
 
+    /// The exit code and the standard error of a run that failed.
+    pub(crate) fn failure(&self) -> (Option<i32>, String) {
+        let Output { status, stderr, .. } = &self.output;
+        assert!(!status.success(), "{} succeeded", self.args);
+        (status.code(), String::from_utf8_lossy(stderr).into_owned())
+    }
+
     /// The one line with which a run refused.
     pub(crate) fn refused(&self) -> String {
         let Output { status, stdout, stderr } = &self.output;

@@ -7,7 +7,7 @@ use std::{
     process::{Child, Stdio},
 };
 
-use relogin_test_support::nats_server::NatsServer;
+use relogin_test_support::nats_server::{NatsServer, Wire};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::program::Folder;
@@ -269,4 +269,20 @@ async fn with_nats_alone_there_is_no_http() {
     let service = folder.serve(&format!("--demo --nats {} --listen 127.0.0.1:0", nats.url())).await;
     assert_eq!(service.get("/healthz").await, 200);
     service.stop().await;
+}
+
+#[tokio::test]
+async fn health_is_asked_for_by_the_program_itself() {
+    let (folder, nats) = (Folder::new(), NatsServer::start(&[]));
+    let wire = Wire::to(&nats).await;
+    let service = folder.serve(&format!("--demo --nats {} --listen 127.0.0.1:0", wire.url())).await;
+    let ask = format!("health {}", service.address);
+    assert_eq!(folder.run(&ask, "").success(), "");
+    wire.cut();
+    service.says("lost the connection to the message bus").await;
+    let (code, said) = folder.run(&ask, "").failure();
+    assert_eq!((code, said.as_str()), (Some(1), "relogin: the connection to NATS is lost\n"));
+    service.kill().await;
+    assert!(folder.run(&ask, "").refused().starts_with("relogin: nobody answers at 127.0.0.1:"));
+    assert!(folder.run("health 8080", "").refused().contains("is not an address"));
 }
