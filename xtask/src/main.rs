@@ -17,6 +17,7 @@ mod idle;
 mod log;
 mod long_run;
 mod npm;
+mod package;
 mod page;
 mod report;
 mod run;
@@ -50,7 +51,7 @@ const COMMANDS: &[Command] = &[
     Command {
         name: "test",
         arguments: "[STAGE...]",
-        about: "everything that must hold, or some of: format lints docs dependencies native browser firefox webkit example product end-to-end differential chaos",
+        about: "everything that must hold, or some of: format lints docs dependencies native browser firefox webkit example product packages end-to-end differential chaos",
         run: test::command,
     },
     Command {
@@ -58,6 +59,12 @@ const COMMANDS: &[Command] = &[
         arguments: "",
         about: "build dist/relogin, the single binary with the page inside",
         run: dist::command,
+    },
+    Command {
+        name: "package",
+        arguments: "[BINARY]",
+        about: "build an archive and a Debian package in dist/, of a static binary or of this one, and try them",
+        run: package::command,
     },
     Command {
         name: "npm",

@@ -40,7 +40,8 @@ pub(crate) fn folder(context: &Context) -> PathBuf {
     context.root.join("target/page")
 }
 
-fn build_page(context: &Context) -> Result<()> {
+/// Builds the page, if any of its inputs has changed.
+pub(crate) fn build_page(context: &Context) -> Result<()> {
     let page = folder(context);
     let index = page.join("index.html");
     let stamp = context.logs().join("page.stamp");

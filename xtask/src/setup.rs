@@ -9,9 +9,9 @@ mod go_programs;
 mod nightly;
 pub(crate) mod npm_packages;
 mod programs;
+mod rust_target;
 mod services;
 pub(crate) mod wasm_opt;
-mod wasm_target;
 
 use std::{
     fs::File,
@@ -24,7 +24,7 @@ use anyhow::{Context as _, Result, anyhow, bail};
 
 use crate::{context::Context, log, report};
 pub(crate) use nightly::NIGHTLY;
-pub(crate) use wasm_target::TARGET;
+pub(crate) use rust_target::TARGET;
 
 /// What a command may need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,6 +119,29 @@ pub(crate) fn ensure_webkit(context: &Context) -> Result<Tools> {
     Ok(Tools { variables: variables(context, &programs::WEBKIT) })
 }
 
+/// Sets up what makes packages and checks them.
+///
+/// # Errors
+/// If a part cannot be installed.
+pub(crate) fn ensure_packager(context: &Context) -> Result<()> {
+    let _lock = lock(context)?;
+    let mut programs = programs::PACKAGED_WITH.to_vec();
+    if !is_root() {
+        programs.push(&programs::FAKEROOT);
+    }
+    programs::ensure(context, &programs)
+}
+
+/// Sets up what builds a static binary for this target.
+///
+/// # Errors
+/// If a part cannot be installed.
+pub(crate) fn ensure_static(context: &Context, target: &str) -> Result<()> {
+    let _lock = lock(context)?;
+    programs::ensure(context, &[&programs::MUSL])?;
+    rust_target::ensure(context, target)
+}
+
 /// Says what is missing that the tests do without.
 fn offer<T>(part: Result<T>) {
     if let Err(error) = part {
@@ -149,7 +172,7 @@ fn system_parts(context: &Context, needs: Needs) -> Result<Tools> {
     if needs == Needs::Tests {
         components::ensure(context)?;
     }
-    wasm_target::ensure(context)?;
+    rust_target::ensure(context, TARGET)?;
     wasm_opt::offer(context);
     if needs != Needs::Page {
         npm_packages::ensure_builders(context)?;
@@ -179,6 +202,6 @@ fn lock(context: &Context) -> Result<File> {
 }
 
 /// True if this process is run by the superuser.
-fn is_root() -> bool {
+pub(crate) fn is_root() -> bool {
     log::output(Command::new("id").arg("-u")).is_some_and(|id| id == "0")
 }

@@ -14,7 +14,7 @@ use crate::{
     examples,
     idle::Idle,
     log::{Log, succeeds},
-    npm, page, report,
+    npm, package, page, report,
     screen::Screen,
     setup::{self, TARGET, Tools},
     size,
@@ -50,6 +50,7 @@ const STAGES: &[Stage] = &[
         usually: "5 min the first time",
         run: product,
     },
+    Stage { name: "packages", what: "packages of that binary, installed and used", usually: "", run: packages },
     Stage { name: "end-to-end", what: "real browser, real gateways", usually: "5 min", run: end_to_end },
     Stage {
         name: "differential",
@@ -209,13 +210,22 @@ fn product(workshop: &Workshop<'_>) -> Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
+/// Of the binary that the other stages run: a static one would take minutes more, and is tried by
+/// `cargo xtask package`.
+fn packages(workshop: &Workshop<'_>) -> Result<Outcome> {
+    let folder = workshop.context.target.join("packages");
+    package::pack(workshop.context, &page::build(workshop.context)?, &folder)?;
+    let mut tests = workshop.cargo(&["test", "--package", END_TO_END, "--test", "packages", "--no-fail-fast"]);
+    workshop.tests("packages", tests.env("RELOGIN_PACKAGES", folder))
+}
+
 fn end_to_end(workshop: &Workshop<'_>) -> Result<Outcome> {
     // These are up to date already, unless this stage runs alone.
     let binary = page::build(workshop.context)?;
     let package = npm::build(workshop.context)?;
     let hello = npm::build_example(workshop.context)?;
     let rust_example = examples::build(workshop.context)?;
-    // All but `webkit` and `differential`, which have stages of their own.
+    // All but `webkit`, `packages` and `differential`, which have stages of their own.
     let chosen = ["--lib", "--test", "e2e", "--test", "abuse"];
     let mut tests = workshop.cargo(&["test", "--package", END_TO_END, "--no-fail-fast"]);
     tests.args(chosen);

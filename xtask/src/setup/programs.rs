@@ -121,6 +121,20 @@ pub(super) const PYTHON: Program = Program {
     brew: &["python"],
 };
 
+/// Compiles C for static binaries.
+pub(super) const MUSL: Program =
+    Program { what: "musl-gcc", variable: None, names: &["musl-gcc"], apt: &[&["musl-tools"]], brew: &[] };
+
+/// Lets a user other than root install a package into a folder.
+pub(super) const FAKEROOT: Program =
+    Program { what: "fakeroot", variable: None, names: &["fakeroot"], apt: &[&["fakeroot"]], brew: &[] };
+
+/// Packs, installs, and checks units.
+pub(super) const PACKAGED_WITH: [&Program; 2] = [
+    &Program { what: "dpkg", variable: None, names: &["dpkg-deb"], apt: &[&["dpkg"]], brew: &["dpkg"] },
+    &Program { what: "systemd", variable: None, names: &["systemd-analyze"], apt: &[&["systemd"]], brew: &[] },
+];
+
 /// The programs that tests start.
 pub(super) const TESTED_WITH: [&Program; 3] = [&CHROMIUM, &CHROMEDRIVER, &NODE];
 
