@@ -1,5 +1,6 @@
 //! `cargo xtask package`: a static binary, an archive and a Debian package with it, and a list of
-//! what is inside, all the same to the bit whoever builds them where.
+//! what is inside. Nothing of the machine goes into them: times are those of the last commit, and
+//! paths of the machine are replaced; only the page still names Cargo's home folder.
 
 mod archive;
 mod components;
