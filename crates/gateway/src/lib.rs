@@ -8,6 +8,7 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
+mod apart;
 mod backpressure;
 mod bus_commands;
 mod connection;

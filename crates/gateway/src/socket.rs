@@ -1,7 +1,7 @@
 //! One WebSocket: frames from its client to the driver, frames from the driver to its client, and
 //! its end when either side is done. Must not depend on RES.
 
-use std::{collections::VecDeque, io, sync::Arc, time::Duration};
+use std::{collections::VecDeque, io, pin::pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::{Sink, SinkExt, Stream, StreamExt};
@@ -21,6 +21,7 @@ use tokio_tungstenite::{
 };
 
 use crate::{
+    apart::Apart,
     counts::{Counts, End},
     deflate::Deflate,
     event::Event,
@@ -138,8 +139,11 @@ where
     let ending = if driver.send(Event::Opened { key: *key, line }).is_err() {
         Ending::Close(CloseReason::STOPPED)
     } else {
+        let reading = pin!(read(&mut source, *key, driver, messages, stopping.clone(), limits.silence));
         tokio::select! {
-            ending = read(&mut source, *key, driver, messages, stopping.clone(), limits.silence) => ending,
+            // Whatever is sent wakes this task, and to look whether something has come costs as
+            // much as to send it, but for the system's part.
+            ending = Apart::new(reading) => ending,
             ending = write(&mut sink, queue, messages, &limits) => ending,
             Ok(close_reason) = being_cut => match close_reason {
                 CloseReason::CROWDED => Ending::Dropped(close_reason),
