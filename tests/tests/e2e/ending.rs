@@ -19,6 +19,7 @@ on!(both:
     session_reaches_its_lifetime,
     wrong_password,
     user_is_removed,
+    a_password_is_changed_on_the_page,
     the_timer_of_a_session_that_was_logged_out,
     a_logout_without_a_network_is_finished_by_the_next_page,
     a_page_that_reloads_right_after_a_logout,
@@ -137,6 +138,32 @@ async fn user_is_removed(stage: &mut Stage) -> Result<()> {
     page.shows(View::Login).await?;
     assert_eq!(page.stored().await?, Value::Null);
     Ok(())
+}
+
+/// The page on which it is done stays logged in, and all others are logged out.
+async fn a_password_is_changed_on_the_page(stage: &mut Stage) -> Result<()> {
+    stage.up(&[]).await?;
+    let front = stage.front().await?;
+    let page = stage.page("changes", &front.url()).await?;
+    let elsewhere = stage.page("elsewhere", &front.url()).await?;
+    for page in [&page, &elsewhere] {
+        page.log_in("jane", "jane").await?;
+        page.counter_runs().await?;
+    }
+    page.click(".password summary").await?;
+    page.fill("#new-password", "correct horse").await?;
+    for (current, part, says) in [("john", "error", "password is wrong"), ("jane", "done", "is changed")] {
+        page.fill("#current-password", current).await?;
+        page.click("#password-submit").await?;
+        page.until(says, &format!("document.getElementById('password-{part}').textContent.includes('{says}')")).await?;
+    }
+    assert_eq!(page.run("return document.getElementById('new-password').value").await?, "");
+    elsewhere.shows(View::Login).await?;
+    page.is_user(JANE).await?;
+    page.reload().await?;
+    page.is_user(JANE).await?;
+    elsewhere.log_in("jane", "correct horse").await?;
+    elsewhere.is_user(JANE).await
 }
 
 /// Fault 11: what was planned for a session does not touch the next one.

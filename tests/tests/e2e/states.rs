@@ -98,6 +98,10 @@ async fn a_session_in_every_state(stage: &mut Stage) -> Result<()> {
     page.click("#steal").await?;
     page.until("the refusal", "document.getElementById('thief').textContent.includes('Refused')").await?;
     looks_well(&page, "session-unfolded").await?;
+    page.click(".password summary").await?;
+    page.click("#password-submit").await?;
+    page.until("what is missing", "document.getElementById('password-error').textContent !== ''").await?;
+    looks_well(&page, "session-password").await?;
 
     // Nobody answers: the key is being used.
     front.rule(|frame| if frame.direction == Direction::Down { Fate::Lose } else { Fate::Pass });

@@ -20,7 +20,9 @@ use crate::{
     view::{Screen, View},
 };
 
-pub(crate) use fields::{clear_credentials, credentials, focus_field};
+pub(crate) use fields::{
+    clear_credentials, clear_passwords, credentials, focus_field, focus_password, passwords, unfold_password,
+};
 pub(crate) use lines::{add_event, diagnostic};
 
 /// Calls `listener` from now on with what the user does, and with each second that goes by.
@@ -33,6 +35,7 @@ pub(crate) fn listen(listener: impl Fn(PageEvent) + Clone + 'static) {
         });
     };
     forward("login-form", "submit", || PageEvent::Submitted);
+    forward("password-form", "submit", || PageEvent::ChangeSubmitted);
     forward("logout", "click", || PageEvent::LogoutPressed);
     forward("steal", "click", || PageEvent::StealPressed);
     forward("retry", "click", || PageEvent::RetryPressed);
@@ -69,7 +72,7 @@ pub(crate) fn show(view: &View) {
             set_text("login-reason", reason);
             set_text("login-error", message);
         }
-        Screen::Session { user, id, binding, refresh, seconds } => {
+        Screen::Session { user, id, binding, refresh, seconds, change } => {
             set_text("user-initials", &initials(&user.name));
             set_text("user-name", &user.name);
             set_text("user-id", id);
@@ -78,6 +81,11 @@ pub(crate) fn show(view: &View) {
             set_text("binding-text", binding);
             set_text("refresh-in", refresh);
             set_text("ticker-seconds", seconds);
+            set_flag("current-password", "aria-invalid", change.current_invalid);
+            set_flag("new-password", "aria-invalid", change.new_invalid);
+            set_flag("password-submit", "aria-disabled", change.pending);
+            set_text("password-error", &change.message);
+            set_text("password-done", change.done);
             open("session", Some("user-name"));
             set_text("login-error", "");
         }

@@ -15,11 +15,11 @@ use std::{
 
 use futures_channel::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use futures_util::Stream;
-use relogin_client_proto::RequestError;
+use relogin_client_proto::{EndReason, RequestError};
 use relogin_web::{Client, Error, Event, Events, Options, Resource, SessionState, demo};
 use wasm_bindgen_futures::spawn_local;
 
-use view::{Login, State, Thief, View};
+use view::{Change, Login, State, Thief, View};
 
 /// The service's resource for who is logged in.
 const SESSION: &str = "session";
@@ -34,6 +34,10 @@ enum PageEvent {
     Submitted,
     /// A login came to its end.
     LoginSettled(Result<(), Error>),
+    /// The form with a new password was submitted.
+    ChangeSubmitted,
+    /// A change of the password came to its end.
+    ChangeSettled(Result<(), Error>),
     /// The button to log out was pressed.
     LogoutPressed,
     /// The button to steal the key was pressed.
@@ -78,7 +82,9 @@ async fn start() {
             dom::listen(move |event| send(&user, event));
             let state = State { bearer, ..State::default() };
             let (ticker, thief) = (None, None);
-            let page = Page { options, client, events, sender, received, state, debug, fresh: false, ticker, thief };
+            let (fresh, was_stolen) = (false, false);
+            let page =
+                Page { options, client, events, sender, received, state, debug, fresh, was_stolen, ticker, thief };
             page.run().await;
         }
         Err(error) => dom::fail(&["The page's gateway cannot be used: ", error.message(), "."].concat()),
@@ -102,6 +108,9 @@ struct Page {
     debug: bool,
     /// The user has just sent the login form.
     fresh: bool,
+    /// The last session ended because somebody else has used its key: who logs in next is to change
+    /// the password.
+    was_stolen: bool,
     /// The counter, while somebody is logged in.
     ticker: Option<(Resource, Events)>,
     thief: Option<(Client, Events)>,
@@ -116,6 +125,8 @@ impl Page {
                 PageEvent::Client(event) => self.take_in(&event),
                 PageEvent::Submitted => self.log_in(),
                 PageEvent::LoginSettled(outcome) => self.login_settled(outcome),
+                PageEvent::ChangeSubmitted => self.change_password(),
+                PageEvent::ChangeSettled(outcome) => self.change_settled(outcome),
                 PageEvent::LogoutPressed => self.log_out(),
                 PageEvent::StealPressed => self.steal(),
                 PageEvent::RetryPressed => self.client.connect_now(),
@@ -159,11 +170,20 @@ impl Page {
         let Event::Session(session) = event else { return };
         match session {
             SessionState::LoggedIn(_) => {
+                if std::mem::take(&mut self.was_stolen) {
+                    dom::unfold_password(true);
+                }
                 (self.state.login, self.fresh) = (Login::Idle, false);
                 dom::clear_credentials();
                 self.subscribe();
             }
-            SessionState::Ended(_) | SessionState::Anonymous => self.ticker = None,
+            SessionState::Ended(_) | SessionState::Anonymous => {
+                self.ticker = None;
+                self.was_stolen = *session == SessionState::Ended(EndReason::Stolen);
+                self.state.change = Change::Idle;
+                dom::clear_passwords();
+                dom::unfold_password(false);
+            }
             SessionState::Resuming | SessionState::Reconnecting(_) => {}
         }
     }
@@ -201,6 +221,36 @@ impl Page {
                 dom::focus_field(true);
             }
         }
+    }
+
+    fn change_password(&mut self) {
+        if self.state.change == Change::Pending {
+            return;
+        }
+        let (current, new) = dom::passwords();
+        if let Some(fault) = Change::fault(&current, &new) {
+            dom::focus_password(current.is_empty());
+            self.state.change = fault;
+            return;
+        }
+        self.state.change = Change::Pending;
+        let (client, sender) = (self.client.clone(), self.sender.clone());
+        spawn_local(async move {
+            let outcome = client.change_password(&current, &new).await;
+            send(&sender, PageEvent::ChangeSettled(outcome));
+        });
+    }
+
+    fn change_settled(&mut self, outcome: Result<(), Error>) {
+        self.state.change = match outcome {
+            Ok(()) => {
+                dom::clear_passwords();
+                dom::add_event("Your password is changed");
+                Change::Done
+            }
+            Err(Error::Request(error)) => Change::Failed(error),
+            Err(_) => Change::Failed(RequestError::Garbled),
+        };
     }
 
     fn log_out(&mut self) {

@@ -1,6 +1,7 @@
 //! Computes the words of the page from its state. Must not know the DOM.
 
 mod login;
+mod password;
 
 use std::{borrow::Cow, time::Duration};
 
@@ -9,6 +10,7 @@ use relogin_res::json;
 use relogin_session::UserId;
 
 pub(crate) use login::Login;
+pub(crate) use password::Change;
 
 /// What the page knows.
 #[derive(Debug)]
@@ -17,6 +19,7 @@ pub(crate) struct State {
     pub(crate) connection: ConnectionState,
     pub(crate) binding: Option<Binding>,
     pub(crate) login: Login,
+    pub(crate) change: Change,
     /// False if the browser knows that it has no network.
     pub(crate) online: bool,
     /// Until the relogin key is used next.
@@ -89,6 +92,7 @@ pub(crate) enum Screen {
         binding: &'static str,
         refresh: String,
         seconds: String,
+        change: password::Form,
     },
 }
 
@@ -106,6 +110,7 @@ impl Default for State {
             connection: ConnectionState::Connecting,
             binding: None,
             login: Login::Idle,
+            change: Change::Idle,
             online: true,
             refresh_in: None,
             retry_in: None,
@@ -299,6 +304,7 @@ fn screen(state: &State) -> Screen {
             },
             refresh: refresh(state.refresh_in),
             seconds: state.seconds.map_or_else(|| NOTHING.to_owned(), number),
+            change: password::form(&state.change),
         },
         SessionState::Anonymous => login::screen(state, INVITATION),
         SessionState::Ended(why) => login::screen(state, reason(*why)),
@@ -312,7 +318,9 @@ fn reason(why: EndReason) -> &'static str {
         EndReason::LoggedOut => "You are logged out.",
         EndReason::LoggedOutElsewhere => "You were logged out, in another tab or by an administrator.",
         EndReason::Expired => "Your session has expired. Please log in again.",
-        EndReason::Stolen => "Somebody else has used your key, so your session was ended. Change your password.",
+        EndReason::Stolen => {
+            "Somebody else has used your key, so your session was ended. Log in to change your password."
+        }
         EndReason::Refused => "Your session has expired or was ended. Please log in again.",
     }
 }
@@ -371,7 +379,7 @@ mod tests {
         assert_eq!(shown(EndReason::LoggedOut), "You are logged out.");
         assert!(shown(EndReason::LoggedOutElsewhere).contains("another tab"));
         assert!(shown(EndReason::Expired).contains("has expired."));
-        assert!(shown(EndReason::Stolen).contains("Change your password"));
+        assert!(shown(EndReason::Stolen).contains("change your password"));
         assert!(shown(EndReason::Refused).contains("expired or was ended"));
     }
 

@@ -1,10 +1,10 @@
-//! The login form's fields: what is in them, and whether the password can be read. Must not depend
+//! The fields of the forms: what is in them, and whether the password can be read. Must not depend
 //! on logins.
 
 use wasm_bindgen::JsCast as _;
-use web_sys::HtmlInputElement;
+use web_sys::{HtmlDetailsElement, HtmlInputElement};
 
-use super::{element, on, set_text};
+use super::{element, focus, on, set_text};
 
 /// What is in the login form.
 pub(crate) fn credentials() -> (String, String) {
@@ -22,6 +22,34 @@ pub(crate) fn clear_credentials() {
         }
     }
     show_password(false);
+}
+
+/// What is in the form for another password: the current one, and the new one.
+pub(crate) fn passwords() -> (String, String) {
+    let value = |id| field(id).map(|field| field.value()).unwrap_or_default();
+    (value("current-password"), value("new-password"))
+}
+
+/// Empties the form for another password.
+pub(crate) fn clear_passwords() {
+    for id in ["current-password", "new-password"] {
+        if let Some(field) = field(id) {
+            field.set_value("");
+        }
+    }
+}
+
+/// Puts the user into a field of that form: the current password, or else the new one.
+pub(crate) fn focus_password(current: bool) {
+    focus(if current { "current-password" } else { "new-password" });
+}
+
+/// Unfolds the form for another password, or folds it.
+pub(crate) fn unfold_password(open: bool) {
+    let fold = element("password-form").and_then(|form| form.parent_element());
+    if let Some(fold) = fold.and_then(|fold| fold.dyn_into::<HtmlDetailsElement>().ok()) {
+        fold.set_open(open);
+    }
 }
 
 /// Puts the user into a field of the login form to mend what is in it: the password, or else the

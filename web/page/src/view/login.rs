@@ -115,7 +115,7 @@ fn words(error: &RequestError) -> Cow<'static, str> {
 }
 
 /// When a login that came too soon may be tried again: "in 1 second", "in 5 minutes".
-fn retry(error: &Error) -> String {
+pub(super) fn retry(error: &Error) -> String {
     let wait = error.data.as_ref().and_then(|data| data.get("retryAfter")?.as_f64());
     let (count, unit) = match wait.map(|wait| (wait / 1000.0).ceil().max(1.0) as u64) {
         None => return "later".to_owned(),
