@@ -426,7 +426,7 @@ mod tests {
     #[test]
     fn user_commands_take_their_options_before_and_after() {
         for args in ["relogin user --users f list", "relogin user list --users f"] {
-            let Ok(Invocation::User(layers, UserEdit::List)) = parsed(args) else { panic!("{args}") };
+            let Ok(Invocation::User(layers, UserEdit::List { json: false })) = parsed(args) else { panic!("{args}") };
             assert_eq!(layers.given.users, Some("f".into()), "{args}");
         }
         let Ok(Invocation::User(_, UserEdit::Add { id, role, name, password, .. })) =

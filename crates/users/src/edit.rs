@@ -101,6 +101,29 @@ pub fn replace_hash(path: &Path, username: &str, old: &PasswordHash, new: &Passw
     })
 }
 
+/// Changes what others see of a user.
+///
+/// # Errors
+/// [`EditError`] if there is no such user or the file cannot be changed.
+pub fn set_name(path: &Path, username: &str, name: &str) -> Result<(), EditError> {
+    set(path, username, "name", name)
+}
+
+/// Changes a user's role.
+///
+/// # Errors
+/// [`EditError`] if there is no such user or the file cannot be changed.
+pub fn set_role(path: &Path, username: &str, role: &str) -> Result<(), EditError> {
+    set(path, username, "role", role)
+}
+
+fn set(path: &Path, username: &str, key: &str, text: &str) -> Result<(), EditError> {
+    edit(path, false, |Edited { list, .. }, _| {
+        find(list, username)?[key] = value(text);
+        Ok(())
+    })
+}
+
 /// Disables or enables a user.
 ///
 /// # Errors

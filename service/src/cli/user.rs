@@ -8,7 +8,7 @@ use std::{
 };
 
 use clap::{Args, Subcommand};
-use relogin_session::{Secret, UserId};
+use relogin_session::{Secret, User, UserId};
 use relogin_users::{
     UserChange,
     change_spool::ChangeSpool,
@@ -19,6 +19,7 @@ use relogin_users::{
     password::{HashingError, PasswordHash},
     password_rules::{PasswordRules, WeakPassword},
 };
+use serde_json::{Value as Json, json};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
@@ -52,6 +53,20 @@ pub enum UserEdit {
         #[command(flatten)]
         password: PasswordArgs,
     },
+    /// Change a user's display name; their sessions show it within a second or two
+    SetName {
+        /// The user's name
+        username: String,
+        /// What others see
+        name: String,
+    },
+    /// Change a user's role; their sessions have it within a second or two
+    SetRole {
+        /// The user's name
+        username: String,
+        /// Role, by which services decide on access
+        role: String,
+    },
     /// Keep a user from logging in, and end their sessions
     Disable {
         /// The user's name
@@ -68,7 +83,11 @@ pub enum UserEdit {
         username: String,
     },
     /// List the users
-    List,
+    List {
+        /// As a JSON array, one object for each user, without passwords
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 /// Where a password comes from.
@@ -146,6 +165,14 @@ pub fn run(
             edit::set_password(path, &username, &password).map_err(|error| explain(path, error))?;
             say(out, format_args!("changed the password of {username}"))
         }
+        UserEdit::SetName { username, name } => {
+            edit::set_name(path, &username, &name).map_err(|error| explain(path, error))?;
+            say(out, format_args!("changed the name of {username}"))
+        }
+        UserEdit::SetRole { username, role } => {
+            edit::set_role(path, &username, &role).map_err(|error| explain(path, error))?;
+            say(out, format_args!("changed the role of {username}"))
+        }
         UserEdit::Disable { username } => {
             edit::set_disabled(path, &username, true).map_err(|error| explain(path, error))?;
             say(out, format_args!("disabled {username}"))
@@ -158,9 +185,11 @@ pub fn run(
             edit::remove(path, &username).map_err(|error| explain(path, error))?;
             say(out, format_args!("removed {username}"))
         }
-        UserEdit::List => {
+        UserEdit::List { json } => {
             let users = UsersFile::new(path.to_owned()).read().map_err(|error| explain(path, error.into()))?;
-            list(&users.unwrap_or_default(), out).map_err(UserError::Output)
+            let users = users.unwrap_or_default();
+            let written = if json { list_json(&users, out) } else { list(&users, out) };
+            written.map_err(UserError::Output)
         }
     }
 }
@@ -206,6 +235,16 @@ fn list(users: &Users, out: &mut impl Write) -> io::Result<()> {
         writeln!(out, "{id:a$}  {username:b$}  {name:c$}  {role}")?;
     }
     Ok(())
+}
+
+/// The same for programs. No password hash is in it.
+fn list_json(users: &Users, out: &mut impl Write) -> io::Result<()> {
+    let users = users.entries().iter().map(|entry| {
+        let User { id, name, role } = &entry.user;
+        json!({ "id": id, "username": entry.username, "name": name, "role": role, "disabled": entry.is_disabled })
+    });
+    serde_json::to_writer(&mut *out, &users.collect::<Json>())?;
+    writeln!(out)
 }
 
 fn hash(args: PasswordArgs, username: &str, (cost, rules): (Cost, PasswordRules)) -> Result<PasswordHash, UserError> {

@@ -42,6 +42,16 @@ fn users_are_added_listed_changed_and_removed() {
     assert!(run("user list", "").success().contains("user (disabled)"));
     assert_eq!(run("user enable jane", "").success(), "enabled jane\n");
     assert!(!run("user list", "").success().contains("disabled"));
+    assert_eq!(run("user set-name JANE Jane", "").success(), "changed the name of JANE\n");
+    assert_eq!(run("user set-role john owner", "").success(), "changed the role of john\n");
+    run("user disable john", "").success();
+    let json = run("user list --json", "").success();
+    assert_eq!(
+        json,
+        "[{\"disabled\":false,\"id\":1,\"name\":\"Jane\",\"role\":\"user\",\"username\":\"jane\"},\
+         {\"disabled\":true,\"id\":\"j-4\",\"name\":\"John\",\"role\":\"owner\",\"username\":\"John\"}]\n"
+    );
+    assert!(run("user set-role mary admin", "").refused().ends_with("there is no user \"mary\""));
     run("user remove jane", "").success();
     assert_eq!(run("user list", "").success().lines().count(), 2);
 }
