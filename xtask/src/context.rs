@@ -79,6 +79,23 @@ impl Context {
         names.iter().find_map(|name| folders.iter().map(|folder| folder.join(name)).find(|file| file.is_file()))
     }
 
+    /// The folders of this machine that compilers would name in what they build, and what is to
+    /// take their places. Of two that fit, compilers take the last one.
+    pub(crate) fn path_maps(&self) -> Vec<(String, &'static str)> {
+        let home = env::var_os("CARGO_HOME").map(PathBuf::from);
+        let home = home.or_else(|| Some(env::home_dir()?.join(".cargo")));
+        let folders = [(Some(self.root.clone()), "/relogin"), (Some(self.target.clone()), "/target"), (home, "/cargo")];
+        let known = folders.into_iter().filter_map(|(folder, name)| Some((folder?, name)));
+        known.map(|(folder, name)| (folder.to_string_lossy().into_owned(), name)).collect()
+    }
+
+    /// A value of CARGO_ENCODED_RUSTFLAGS by which nothing of this machine is named.
+    pub(crate) fn rustflags(&self) -> String {
+        let flags: Vec<String> =
+            self.path_maps().iter().map(|(from, to)| format!("--remap-path-prefix={from}={to}")).collect();
+        flags.join("\x1f")
+    }
+
     /// Where programs are looked for.
     pub(crate) fn path(&self) -> OsString {
         let inherited = env::var_os("PATH").unwrap_or_default();

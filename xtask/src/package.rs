@@ -1,6 +1,6 @@
 //! `cargo xtask package`: a static binary, an archive and a Debian package with it, and a list of
 //! what is inside. Nothing of the machine goes into them: times are those of the last commit, and
-//! paths of the machine are replaced; only the page still names Cargo's home folder.
+//! paths of the machine are replaced.
 
 mod archive;
 mod components;
@@ -78,12 +78,11 @@ fn build_static(context: &Context) -> Result<PathBuf> {
     page::build_page(context)?;
     report::begin(format_args!("relogin for {target}: cargo build --release (usually 5 min)"));
     let underscored = target.replace('-', "_");
-    let maps = path_maps(context)?;
-    let rust: Vec<String> = maps.iter().map(|(from, to)| format!("--remap-path-prefix={from}={to}")).collect();
+    let maps = context.path_maps();
     let c: Vec<String> = maps.iter().map(|(from, to)| format!("-ffile-prefix-map={from}={to}")).collect();
     let mut build = context.cargo(&["build", "--release", "--package", "relogin", "--target", &target]);
     build
-        .env("CARGO_ENCODED_RUSTFLAGS", rust.join("\x1f"))
+        .env("CARGO_ENCODED_RUSTFLAGS", context.rustflags())
         .env("CARGO_PROFILE_RELEASE_STRIP", "symbols")
         .env(format!("CC_{underscored}"), "musl-gcc")
         .env(format!("CFLAGS_{underscored}"), c.join(" "));
@@ -91,15 +90,6 @@ fn build_static(context: &Context) -> Result<PathBuf> {
     let binary = context.target.join(&target).join("release/relogin");
     run_alone(context, &binary)?;
     Ok(binary)
-}
-
-/// The folders of this machine that would be in the binary, and what takes their places.
-fn path_maps(context: &Context) -> Result<Vec<(String, &'static str)>> {
-    let home = env::var_os("CARGO_HOME").map(PathBuf::from);
-    let home = home.or_else(|| Some(env::home_dir()?.join(".cargo"))).context("there is no home folder")?;
-    // Of two that fit, compilers take the last one.
-    let maps = [(context.root.clone(), "/relogin"), (context.target.clone(), "/target"), (home, "/cargo")];
-    Ok(maps.into_iter().map(|(from, to)| (from.to_string_lossy().into_owned(), to)).collect())
 }
 
 /// Runs the binary where there is no other file, as in an empty container.

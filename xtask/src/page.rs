@@ -74,6 +74,8 @@ pub(crate) fn trunk(context: &Context, options: &[&str]) -> Command {
     // Trunk refuses a `NO_COLOR` other than `true` or `false`, and a back trace would hide the
     // reason of a failure.
     trunk.env_remove("NO_COLOR").env("RUST_BACKTRACE", "0");
+    // The page is in packages, too.
+    trunk.env("CARGO_ENCODED_RUSTFLAGS", context.rustflags());
     trunk.arg("build").args(options);
     trunk
 }
