@@ -440,7 +440,7 @@ fn the_list_of_sessions_is_typed_and_its_sessions_are_revoked() {
     let (untyped, referred) = (list.resource(), ResourceId::parse(&rid).unwrap());
     let member = |name| untyped.member_of(&referred, name)?.json()?.as_str().map(str::to_owned);
     assert_eq!((member("browser").as_deref(), member("nothing")), (Some("Firefox"), None));
-    assert_eq!(untyped.references(), [referred.clone()]);
+    assert_eq!(untyped.references(), std::slice::from_ref(&referred));
     assert_eq!(untyped.member_of(&ResourceId::parse("other.model").unwrap(), "browser"), None);
 
     let mut revoking = pin!(client.revoke(listed.id));
