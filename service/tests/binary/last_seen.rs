@@ -23,13 +23,13 @@ struct Bed {
 }
 
 impl Bed {
-    /// With two users, whose passwords are "first".
+    /// With two users, whose passwords are "first words".
     fn new() -> Self {
         let kept = tempfile::tempdir().unwrap();
         let nats = NatsServer::with_jetstream(kept.path(), "-1");
         let bed = Self { nats, _kept: kept, newest: Folder::new() };
         for name in ["jane", "john"] {
-            bed.user(&format!("add {name} --password-stdin --password-cost m=8,t=1,p=1"), "first");
+            bed.user(&format!("add {name} --password-stdin --password-cost m=8,t=1,p=1"), "first words");
         }
         bed
     }
@@ -39,7 +39,7 @@ impl Bed {
     }
 
     fn change_password(&self, name: &str) {
-        self.user(&format!("passwd {name} --password-stdin --password-cost m=8,t=1,p=1"), "second");
+        self.user(&format!("passwd {name} --password-stdin --password-cost m=8,t=1,p=1"), "second words");
     }
 
     fn options(&self) -> String {
@@ -122,7 +122,8 @@ async fn a_password_changed_while_no_instance_runs_ends_only_that_users_sessions
     let bed = Bed::new();
     let mut gateway = bed.gateway().await;
     let (_folder, service) = bed.serve().await;
-    let (jane, john) = (login(&gateway, "c1", "jane", "first").await, login(&gateway, "c2", "john", "first").await);
+    let (jane, john) =
+        (login(&gateway, "c1", "jane", "first words").await, login(&gateway, "c2", "john", "first words").await);
     let kept = bed.kept(None).await;
     assert!(!String::from_utf8_lossy(&kept).contains("argon2"), "no hash is kept");
     service.stop().await;
@@ -133,7 +134,7 @@ async fn a_password_changed_while_no_instance_runs_ends_only_that_users_sessions
     let john = relogin(&gateway, "c2", &john).await.expect("nobody has changed his password");
     // Once: what was announced is kept, so a session with the new password stays.
     bed.kept(Some(&kept)).await;
-    let jane = login(&gateway, "c1", "jane", "second").await;
+    let jane = login(&gateway, "c1", "jane", "second words").await;
     service.stop().await;
     let (folder, service) = bed.serve().await;
     let kept = bed.kept(None).await;
@@ -150,7 +151,8 @@ async fn a_user_removed_while_no_instance_runs_is_logged_out_but_nobody_by_an_em
     let bed = Bed::new();
     let mut gateway = bed.gateway().await;
     let (_folder, service) = bed.serve().await;
-    let (jane, john) = (login(&gateway, "c1", "jane", "first").await, login(&gateway, "c2", "john", "first").await);
+    let (jane, john) =
+        (login(&gateway, "c1", "jane", "first words").await, login(&gateway, "c2", "john", "first words").await);
     let kept = bed.kept(None).await;
     service.stop().await;
 
@@ -186,8 +188,8 @@ async fn while_a_new_users_file_reaches_one_instance_after_the_other_nothing_is_
     let mut gateway = bed.gateway().await;
     let (old, first) = bed.serve().await;
     let (_folder, second) = bed.serve().await;
-    let jane = login(&gateway, "c1", "jane", "first").await;
-    let mut john = login(&gateway, "c2", "john", "first").await;
+    let jane = login(&gateway, "c1", "jane", "first words").await;
+    let mut john = login(&gateway, "c2", "john", "first words").await;
     let kept = bed.kept(None).await;
 
     bed.change_password("jane");
@@ -197,7 +199,7 @@ async fn while_a_new_users_file_reaches_one_instance_after_the_other_nothing_is_
     let jane = relogin(&gateway, "c1", &jane).await.expect("nobody knows yet which file is the newer one");
     // Made by the old password, at the instance that still has it.
     let meanwhile = loop {
-        let params = json!({"username": "jane", "password": "first"});
+        let params = json!({"username": "jane", "password": "first words"});
         let (mut answer, _) = insist(&gateway.client, "login", "c3", params).await;
         if answer["result"]["reloginKey"].is_string() {
             break answer["result"]["reloginKey"].take();
@@ -213,7 +215,7 @@ async fn while_a_new_users_file_reaches_one_instance_after_the_other_nothing_is_
 
     // A session that neither has notified of anything, and then one of them comes with the former
     // file.
-    let mut jane = login(&gateway, "c1", "jane", "second").await;
+    let mut jane = login(&gateway, "c1", "jane", "second words").await;
     for _ in 0..2 {
         let service = old.serve(&format!("{} --store jetstream", bed.options())).await;
         service.says(DISPUTED).await;
@@ -233,7 +235,7 @@ async fn a_bucket_of_an_earlier_version_has_no_last_seen_users_and_gets_them() {
     let bed = Bed::new();
     let mut gateway = bed.gateway().await;
     let (_folder, service) = bed.serve().await;
-    let jane = login(&gateway, "c1", "jane", "first").await;
+    let jane = login(&gateway, "c1", "jane", "first words").await;
     bed.kept(None).await;
     service.stop().await;
     bed.bucket().await.purge("users").await.unwrap();
@@ -259,7 +261,8 @@ async fn last_seen_users_move_with_the_sessions() {
         folder.run(&format!("store copy --from {from} --to {to} --nats {}", bed.nats.url()), "").success()
     };
     let service = disk.serve(&format!("{} --data data", bed.options())).await;
-    let (jane, john) = (login(&gateway, "c1", "jane", "first").await, login(&gateway, "c2", "john", "first").await);
+    let (jane, john) =
+        (login(&gateway, "c1", "jane", "first words").await, login(&gateway, "c2", "john", "first words").await);
     let known = disk.path("data/users.known");
     let saving = async {
         while !known.exists() {
@@ -301,6 +304,6 @@ async fn more_users_than_a_message_has_room_for_are_reported() {
     assert!(
         service.said().contains("are more than the NATS server takes in one message, 1048576; raise its max_payload")
     );
-    login(&gateway, "c2", "john", "first").await;
+    login(&gateway, "c2", "john", "first words").await;
     service.stop().await;
 }
