@@ -131,8 +131,8 @@ pub struct Options {
     #[arg(long, env = "RELOGIN_RESET_THROTTLE", value_name = "N", help_heading = "Gateway")]
     #[serde(deserialize_with = "number_as_text")]
     pub reset_throttle: Option<String>,
-    /// Resources referred to by others that the embedded gateway loads at a time for one connection.
-    /// Those that are cached do not count [default: 64]
+    /// Resources referred to by others that the embedded gateway loads at a time for one
+    /// connection. Those that are cached do not count [default: 64]
     #[arg(long, env = "RELOGIN_REFERENCE_THROTTLE", value_name = "N", help_heading = "Gateway")]
     #[serde(deserialize_with = "number_as_text")]
     pub reference_throttle: Option<String>,
