@@ -15,6 +15,7 @@ use crate::{ADMIN, JANE, JOHN, LOGIN, LOGOUT, RELOGIN, relogins_after_logout, re
 
 on!(both:
     log_out,
+    a_session_is_ended_from_another_browser,
     key_expires_while_the_page_is_closed,
     session_reaches_its_lifetime,
     wrong_password,
@@ -59,6 +60,33 @@ async fn log_out(stage: &mut Stage) -> Result<()> {
     let severe: Vec<_> = page.console().await?.into_iter().filter(|line| line.starts_with("SEVERE")).collect();
     assert_eq!(severe, Vec::<String>::new());
     Ok(())
+}
+
+/// The list of sessions is live, and who is on it can be logged out there.
+async fn a_session_is_ended_from_another_browser(stage: &mut Stage) -> Result<()> {
+    stage.up(&[]).await?;
+    let (one, other) = (stage.front().await?, stage.front().await?);
+    let page = stage.page("stays", &one.url()).await?;
+    let leaves = stage.page("leaves", &other.url()).await?;
+    page.log_in("jane", "jane").await?;
+    page.click("#sessions summary").await?;
+    let listed = |count: usize| format!("document.querySelectorAll('#session-list li').length === {count}");
+    page.until("this session", &listed(1)).await?;
+    for round in ["#session-list button", "#revoke-others"] {
+        leaves.log_in("jane", "jane").await?;
+        leaves.counter_runs().await?;
+        page.until("both sessions", &listed(2)).await?;
+        assert_eq!(page.run("return document.querySelectorAll('#session-list button').length").await?, 1);
+        let mark = other.mark();
+        page.click(round).await?;
+        leaves.until("the end", "document.body.dataset.session === 'elsewhere'").await?;
+        leaves.shows(View::Login).await?;
+        assert!(other.requests(mark, LOGIN).is_empty());
+        page.until("one session", &listed(1)).await?;
+    }
+    assert_eq!(page.text("#sessions-message").await?, "");
+    page.counter_runs().await?;
+    page.is_user(JANE).await
 }
 
 async fn key_expires_while_the_page_is_closed(stage: &mut Stage) -> Result<()> {

@@ -77,6 +77,10 @@ async fn a_session_in_every_state(stage: &mut Stage) -> Result<()> {
     page.log_in("jane", "jane").await?;
     page.counter_runs().await?;
     looks_well(&page, "session").await?;
+    page.click("#sessions summary").await?;
+    page.until("the list", "document.querySelector('#session-list li')?.textContent.includes('this session')").await?;
+    looks_well(&page, "session-list").await?;
+    page.click("#sessions summary").await?;
     front.shut();
     page.connection_is("reconnecting").await?;
     page.until("the button", "!document.getElementById('retry').hidden").await?;

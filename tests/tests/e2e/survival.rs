@@ -216,7 +216,10 @@ async fn two_tabs_through_a_restart(stage: &mut Stage) -> Result<()> {
     assert_eq!(page.text("#login-error").await?, "");
     page.turn_to(&one).await?;
     page.shows(View::Login).await?;
-    assert_eq!(page.text("#login-reason").await?, "You were logged out, in another tab or by an administrator.");
+    assert_eq!(
+        page.text("#login-reason").await?,
+        "You were logged out, in another tab, on another device or by an administrator."
+    );
     page.log_in("john", "john").await?;
     assert_eq!(relogins_after_logout(&front, mark)?, 0, "a tab tried to get back in after the logout");
     Ok(())

@@ -6,6 +6,7 @@
 
 mod fields;
 mod lines;
+mod sessions;
 
 use gloo_events::{EventListener, EventListenerOptions};
 use gloo_timers::callback::{Interval, Timeout};
@@ -24,6 +25,7 @@ pub(crate) use fields::{
     clear_credentials, clear_passwords, credentials, focus_field, focus_password, passwords, unfold_password,
 };
 pub(crate) use lines::{add_event, diagnostic};
+pub(crate) use sessions::are_sessions_open;
 
 /// Calls `listener` from now on with what the user does, and with each second that goes by.
 pub(crate) fn listen(listener: impl Fn(PageEvent) + Clone + 'static) {
@@ -39,6 +41,10 @@ pub(crate) fn listen(listener: impl Fn(PageEvent) + Clone + 'static) {
     forward("logout", "click", || PageEvent::LogoutPressed);
     forward("steal", "click", || PageEvent::StealPressed);
     forward("retry", "click", || PageEvent::RetryPressed);
+    forward("revoke-others", "click", || PageEvent::RevokeOthersPressed);
+    forward("sessions", "toggle", || PageEvent::SessionsToggled);
+    let pressed = listener.clone();
+    sessions::listen(move |id| pressed(PageEvent::RevokePressed(id)));
     fields::let_password_be_shown();
     lines::follow();
     // As long as the page.
@@ -72,7 +78,7 @@ pub(crate) fn show(view: &View) {
             set_text("login-reason", reason);
             set_text("login-error", message);
         }
-        Screen::Session { user, id, binding, refresh, seconds, change } => {
+        Screen::Session { user, id, binding, refresh, seconds, change, sessions, sessions_message } => {
             set_text("user-initials", &initials(&user.name));
             set_text("user-name", &user.name);
             set_text("user-id", id);
@@ -86,6 +92,9 @@ pub(crate) fn show(view: &View) {
             set_flag("password-submit", "aria-disabled", change.pending);
             set_text("password-error", &change.message);
             set_text("password-done", change.done);
+            sessions::show(sessions);
+            set_text("sessions-message", sessions_message);
+            set_hidden("revoke-others", sessions.iter().all(|session| session.is_current));
             open("session", Some("user-name"));
             set_text("login-error", "");
         }

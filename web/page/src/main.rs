@@ -16,15 +16,18 @@ use std::{
 use futures_channel::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use futures_util::Stream;
 use relogin_client_proto::{EndReason, RequestError};
+use relogin_res::json;
 use relogin_web::{Client, Error, Event, Events, Options, Resource, SessionState, demo};
 use wasm_bindgen_futures::spawn_local;
 
-use view::{Change, Login, State, Thief, View};
+use view::{Change, Ending, Login, Row, Sessions, State, Thief, View};
 
 /// The service's resource for who is logged in.
 const SESSION: &str = "session";
 /// The demo's counter, for users with a role.
 const TICKER: &str = "ticker.model";
+/// The user's sessions.
+const SESSIONS: &str = "session.sessions.{cid}";
 
 /// Everything that can sender to the page.
 enum PageEvent {
@@ -44,6 +47,14 @@ enum PageEvent {
     StealPressed,
     /// The button to connect at once was pressed.
     RetryPressed,
+    /// The list of sessions was folded or unfolded.
+    SessionsToggled,
+    /// The button to log out the session of this id was pressed.
+    RevokePressed(String),
+    /// The button to log out all others was pressed.
+    RevokeOthersPressed,
+    /// Sessions were ended, or not.
+    RevokeSettled(Ending),
     /// Somebody has a copy of the key, and uses it.
     Stolen(Client),
     /// The thief's client has an event.
@@ -81,10 +92,22 @@ async fn start() {
             let user = sender.clone();
             dom::listen(move |event| send(&user, event));
             let state = State { bearer, ..State::default() };
-            let (ticker, thief) = (None, None);
+            let (ticker, sessions, thief) = (None, None, None);
             let (fresh, was_stolen) = (false, false);
-            let page =
-                Page { options, client, events, sender, received, state, debug, fresh, was_stolen, ticker, thief };
+            let page = Page {
+                options,
+                client,
+                events,
+                sender,
+                received,
+                state,
+                debug,
+                fresh,
+                was_stolen,
+                ticker,
+                sessions,
+                thief,
+            };
             page.run().await;
         }
         Err(error) => dom::fail(&["The page's gateway cannot be used: ", error.message(), "."].concat()),
@@ -113,6 +136,8 @@ struct Page {
     was_stolen: bool,
     /// The counter, while somebody is logged in.
     ticker: Option<(Resource, Events)>,
+    /// The user's sessions, while they are shown.
+    sessions: Option<(Resource, Events)>,
     thief: Option<(Client, Events)>,
 }
 
@@ -138,7 +163,10 @@ impl Page {
                     dom::bring_into_view("parties");
                 }
                 PageEvent::Thief(event) => self.take_in_of_thief(&event),
-                PageEvent::Second => {}
+                PageEvent::RevokePressed(id) => self.revoke(Some(id)),
+                PageEvent::RevokeOthersPressed => self.revoke(None),
+                PageEvent::RevokeSettled(ending) => self.state.sessions.ending = ending,
+                PageEvent::SessionsToggled | PageEvent::Second => {}
             }
             self.show();
         }
@@ -149,10 +177,13 @@ impl Page {
         if let Poll::Ready(event) = Pin::new(&mut self.received).poll_next(context) {
             return Poll::Ready(event);
         }
-        let ticker = self.ticker.as_mut().map(|(_, events)| events);
-        for events in [&mut self.events].into_iter().chain(ticker) {
-            if let Poll::Ready(event) = Pin::new(events).poll_next(context) {
-                return Poll::Ready(event.map(PageEvent::Client));
+        if let Poll::Ready(event) = Pin::new(&mut self.events).poll_next(context) {
+            return Poll::Ready(event.map(PageEvent::Client));
+        }
+        for followed in [&mut self.ticker, &mut self.sessions] {
+            let event = poll_followed(followed, context);
+            if event.is_ready() {
+                return event;
             }
         }
         let Some((_, events)) = &mut self.thief else { return Poll::Pending };
@@ -258,6 +289,35 @@ impl Page {
         spawn_local(async move { client.logout().await });
     }
 
+    /// Ends a session on the list; none: all but this one.
+    fn revoke(&mut self, session: Option<String>) {
+        self.state.sessions.ending = Ending::Done;
+        let (client, sender) = (self.client.clone(), self.sender.clone());
+        spawn_local(async move {
+            let method = if session.is_some() { "revoke" } else { "revokeOthers" };
+            // Untyped, because that is less to download. What is no id is no JSON either.
+            let params = session.and_then(|id| json::parse(&["{\"id\":\"", &id, "\"}"].concat()));
+            let outcome = client.request(true, SESSION, method, params).await;
+            let ending = match outcome.as_ref().map_err(Error::code) {
+                // What is over needs no end.
+                Ok(_) | Err(Some("session.noSuchSession")) => Ending::Done,
+                Err(Some("session.loginTooOld")) => Ending::LoginTooOld,
+                Err(_) => Ending::Failed,
+            };
+            send(&sender, PageEvent::RevokeSettled(ending));
+        });
+    }
+
+    /// Subscribes to the list of sessions while it is unfolded and somebody is logged in.
+    fn follow_sessions(&mut self) {
+        let is_in = matches!(self.state.session, SessionState::LoggedIn(_) | SessionState::Reconnecting(_));
+        if !(is_in && dom::are_sessions_open()) {
+            (self.sessions, self.state.sessions) = (None, Sessions::default());
+        } else if self.sessions.is_none() {
+            self.sessions = followed(&self.client, SESSIONS);
+        }
+    }
+
     /// Starts a second client, with a copy of the key.
     fn steal(&mut self) {
         if !matches!(self.client.session(), SessionState::LoggedIn(_)) {
@@ -294,10 +354,7 @@ impl Page {
     fn subscribe(&mut self) {
         if self.ticker.is_none() {
             // Its outcome shows: the counter counts, or it does not.
-            self.ticker = self.client.follow(TICKER).ok().map(|ticker| {
-                let events = ticker.events();
-                (ticker, events)
-            });
+            self.ticker = followed(&self.client, TICKER);
         }
     }
 
@@ -309,8 +366,35 @@ impl Page {
         state.refresh_in = self.client.refresh_in();
         state.retry_in = self.client.retry_in();
         state.online = dom::is_online();
+        state.sessions.rows = self.sessions.as_ref().map(|(list, _)| rows(list)).unwrap_or_default();
         state.seconds = self.ticker.as_ref().and_then(|(ticker, _)| ticker.member("seconds")?.json()?.as_u64());
         dom::show(&View::of(state));
         state.remember();
+        self.follow_sessions();
+    }
+}
+
+/// Subscribes to a resource.
+fn followed(client: &Client, rid: &str) -> Option<(Resource, Events)> {
+    let resource = client.follow(rid).ok()?;
+    let events = resource.events();
+    Some((resource, events))
+}
+
+/// The sessions on a list. (Not by `Client::sessions`: types are more to download.)
+fn rows(list: &Resource) -> Vec<Row> {
+    let now = js_sys::Date::now() as u64;
+    let mut rows = Vec::new();
+    for rid in list.references() {
+        rows.extend(view::row(&|name| list.member_of(&rid, name)?.json().cloned(), now));
+    }
+    rows
+}
+
+/// The next event of what is followed.
+fn poll_followed(followed: &mut Option<(Resource, Events)>, context: &mut Context<'_>) -> Poll<Option<PageEvent>> {
+    match followed {
+        Some((_, events)) => Pin::new(events).poll_next(context).map(|event| event.map(PageEvent::Client)),
+        None => Poll::Pending,
     }
 }

@@ -2,6 +2,7 @@
 
 mod login;
 mod password;
+mod sessions;
 
 use std::{borrow::Cow, time::Duration};
 
@@ -11,6 +12,7 @@ use relogin_session::UserId;
 
 pub(crate) use login::Login;
 pub(crate) use password::Change;
+pub(crate) use sessions::{Ending, Row, Sessions, row};
 
 /// What the page knows.
 #[derive(Debug)]
@@ -34,6 +36,8 @@ pub(crate) struct State {
     pub(crate) thief: Option<Thief>,
     /// There was a connection before.
     pub(crate) was_connected: bool,
+    /// The user's sessions.
+    pub(crate) sessions: Sessions,
 }
 
 /// A client that works with a copy of the key.
@@ -93,6 +97,10 @@ pub(crate) enum Screen {
         refresh: String,
         seconds: String,
         change: password::Form,
+        /// The user's sessions.
+        sessions: Vec<Row>,
+        /// Why one could not be ended; empty if there is nothing to say.
+        sessions_message: &'static str,
     },
 }
 
@@ -118,6 +126,7 @@ impl Default for State {
             bearer: false,
             thief: None,
             was_connected: false,
+            sessions: Sessions::default(),
         }
     }
 }
@@ -305,6 +314,8 @@ fn screen(state: &State) -> Screen {
             refresh: refresh(state.refresh_in),
             seconds: state.seconds.map_or_else(|| NOTHING.to_owned(), number),
             change: password::form(&state.change),
+            sessions: state.sessions.rows.clone(),
+            sessions_message: state.sessions.ending.message(),
         },
         SessionState::Anonymous => login::screen(state, INVITATION),
         SessionState::Ended(why) => login::screen(state, reason(*why)),
@@ -316,7 +327,9 @@ fn screen(state: &State) -> Screen {
 fn reason(why: EndReason) -> &'static str {
     match why {
         EndReason::LoggedOut => "You are logged out.",
-        EndReason::LoggedOutElsewhere => "You were logged out, in another tab or by an administrator.",
+        EndReason::LoggedOutElsewhere => {
+            "You were logged out, in another tab, on another device or by an administrator."
+        }
         EndReason::Expired => "Your session has expired. Please log in again.",
         EndReason::Stolen => {
             "Somebody else has used your key, so your session was ended. Log in to change your password."
