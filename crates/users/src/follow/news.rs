@@ -59,6 +59,9 @@ struct Sharing {
     is_agreed: bool,
     /// True once all that run have had the same for long enough.
     is_certain: bool,
+    /// True if what changed before this instance started is pending, and another instance may have
+    /// notified the sessions of it.
+    is_shared_news: bool,
     complaint: Complaint,
 }
 
@@ -101,6 +104,7 @@ impl News {
             agreement: Agreement::default(),
             is_agreed: false,
             is_certain: false,
+            is_shared_news: false,
             complaint: Complaint::default(),
         });
         Ok(())
@@ -141,6 +145,7 @@ impl News {
         if sharing.is_certain {
             if let Some(before) = sharing.before.take() {
                 self.pending.extend(before.changes_to(&self.known));
+                sharing.is_shared_news = !self.pending.is_empty();
             }
             sharing.complaint.settle();
         } else if sharing.before.as_ref().is_some_and(|before| *before != *self.known) && !sharing.is_agreed {
@@ -154,6 +159,26 @@ impl News {
     /// Notifies `listener` of what is pending. Where that fails, it is repeated the next time, and
     /// until then not forgotten by a restart either.
     pub(super) async fn notify(&mut self, listener: &dyn UserListener) {
+        if let Place::Shared(sharing) = &mut self.place
+            && sharing.is_shared_news
+        {
+            match sharing.is_kept(&self.known).await {
+                // Another instance has notified them. Whoever has logged in since stays.
+                Ok(true) => {
+                    self.pending.clear();
+                    self.is_saved = true;
+                }
+                Ok(false) => {}
+                Err(error) => {
+                    if !self.has_complained {
+                        complain_of(error.as_ref());
+                        self.has_complained = true;
+                    }
+                    return;
+                }
+            }
+            sharing.is_shared_news = false;
+        }
         while let Some(change) = self.pending.front() {
             if let Err(error) = listener.user_changed(change).await {
                 return error!(user = %change.id, "a change of a user has not reached their sessions yet: {}", Chain(error.as_ref()));
@@ -195,9 +220,14 @@ impl Sharing {
             self.revision = revision;
             return Ok(true);
         }
+        self.is_kept(known).await
+    }
+
+    /// True if these are kept, by whichever instance.
+    async fn is_kept(&mut self, known: &LastSeenUsers) -> Result<bool, SharedError> {
         let kept = self.shared.read().await?;
         self.revision = kept.revision;
-        Ok(kept.text.as_ref() == Some(&text))
+        Ok(kept.text == Some(known.to_json()?))
     }
 }
 

@@ -533,6 +533,21 @@ async fn what_changed_before_the_start_counts_once_all_instances_have_the_same_u
     assert_eq!((following.live().await, others.kept()), (vec![1], Some(seen(&now))));
 }
 
+/// Who has logged in since must not be logged out by the instance that comes second.
+#[tokio::test(start_paused = true)]
+async fn what_another_instance_has_notified_the_sessions_of_is_no_news() {
+    let (before, now) = (list([1]), with_another_password(&list([1])));
+    let (files, others) = (Files::new(&now), Arc::<Others>::default());
+    others.keep(&before);
+    others.have(&now);
+    let following = files.follow_beside(&others).await;
+    following.looks(3).await;
+    others.keep(&now);
+    following.looks(30).await;
+    assert_eq!(following.notified(), [""; 0]);
+    assert_eq!((others.kept(), others.kept.lock().unwrap().revision), (Some(seen(&now)), 2), "nothing to write");
+}
+
 /// Another instance has written first, or is about to write what it has.
 #[tokio::test(start_paused = true)]
 async fn what_all_have_is_kept_whichever_writes_it() {
