@@ -85,7 +85,7 @@ async fn what_the_packages_readme_shows(stage: &mut Stage) -> Result<()> {
             paths.push(format!("plain-{number}.html"));
         }
     }
-    assert_eq!(paths.len(), 5);
+    assert_eq!(paths.len(), 7);
     // On one origin: the first of them has somebody logged in, who then may see the counter.
     let (site, browser) = (Site::open(pages).await?, visitor(stage, "").await?);
     for path in paths {
@@ -124,7 +124,7 @@ fn package_blocks() -> Result<Vec<String>> {
     let text = fs::read_to_string(workspace()?.join(PACKAGE))?;
     let blocks = text.split("```js\n").skip(1).filter_map(|rest| Some(rest.split_once("```")?.0.to_owned()));
     let blocks: Vec<String> = blocks.collect();
-    ensure!(blocks.len() == 4, "{blocks:#?}");
+    ensure!(blocks.len() == 5, "{blocks:#?}");
     Ok(blocks)
 }
 
