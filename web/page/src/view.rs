@@ -76,6 +76,7 @@ pub(crate) struct View {
 
 /// Which of the views is shown, and what is in it.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "there is one of them at a time")]
 pub(crate) enum Screen {
     Resuming {
         text: &'static str,
