@@ -142,12 +142,12 @@ impl Bus {
         self.malformed
     }
 
-    /// The kind of a request; none if the tag is of something else.
+    /// The kind of a pending request. `None` if the tag belongs to something else.
     pub(crate) fn kind_of(&self, tag: Tag) -> Option<RequestKind> {
         self.requests.get(&tag).map(|request| request.kind)
     }
 
-    /// What a request under way is for; none if the tag is of something else.
+    /// The purpose of a pending request. `None` if the tag belongs to something else.
     pub(crate) fn purpose_of(&self, tag: Tag) -> Option<&Purpose> {
         self.requests.get(&tag).map(|request| &request.purpose)
     }

@@ -22,7 +22,7 @@ pub struct Encoded {
     payload: Box<[u8]>,
 }
 
-/// What a large answer says: to be handed in by [`Input::Decoded`](crate::Input::Decoded).
+/// A large answer, decoded. The driver hands it in by [`Input::Decoded`](crate::Input::Decoded).
 pub struct Decoded {
     pub(crate) tag: Tag,
     pub(crate) kind: RequestKind,
@@ -43,7 +43,7 @@ pub(crate) enum Queried {
     Silence,
 }
 
-/// What a get or query request came to.
+/// The result of a get or query request.
 pub(crate) enum DecodedAnswer {
     Fetched(Fetched),
     Queried(Queried),
@@ -66,7 +66,7 @@ impl Encoded {
 }
 
 impl DecodedAnswer {
-    /// What a response of so many bytes says, and why it makes no sense, if so.
+    /// Reads a response of `bytes` bytes. The second value says what is wrong with it, if anything.
     pub(crate) fn read(kind: RequestKind, response: Response, bytes: usize) -> (Self, Option<&'static str>) {
         if kind == RequestKind::Query {
             let (result, problem) = read_result(kind, response);
@@ -77,13 +77,13 @@ impl DecodedAnswer {
         }
     }
 
-    /// That a request failed without an answer.
+    /// The result of a request that failed without an answer.
     pub(crate) fn failed(kind: RequestKind, error: Error) -> Self {
         if kind == RequestKind::Query { Self::Queried(Queried::Silence) } else { Self::Fetched(Err(error)) }
     }
 }
 
-/// What a response says, if it is no error, and why that makes no sense, if so.
+/// Reads the result of a response. The second value says what is wrong with it, if anything.
 pub(crate) fn read_result<T: for<'a> Deserialize<'a>>(
     kind: RequestKind,
     response: Response,

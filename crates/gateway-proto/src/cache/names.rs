@@ -28,7 +28,8 @@ pub(super) struct Name {
     pub(super) is_refused: bool,
     /// What the services are being asked because of a query event.
     pub(super) round: Option<Round>,
-    /// What came during it, or waits for an answer that is being decoded, in this order.
+    /// Events and answers that arrived during the query event, or after an answer that is being
+    /// decoded, in order.
     pub(super) waiting: VecDeque<Waiting>,
     pub(super) waiting_bytes: usize,
     /// When the subscription ends, if no resource comes before: set while there is none.

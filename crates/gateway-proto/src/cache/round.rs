@@ -15,7 +15,8 @@ pub(super) struct Round {
     pub(super) asked: BTreeSet<ResourceKey>,
 }
 
-/// What came for a name while its query requests were under way, or an answer was being decoded.
+/// Something that arrived for a name while its query requests were pending, or while an answer was
+/// being decoded.
 #[derive(Debug)]
 pub(crate) enum Waiting {
     /// An event, and its payload.
