@@ -100,6 +100,9 @@ pub enum RecordError {
 }
 
 impl Record {
+    /// The format in which records are stored.
+    pub const FORMAT: u8 = current::FORMAT;
+
     /// How many attempts of earlier generations are remembered. A message that is delayed for
     /// longer is taken for a thief's. Each refresh makes a generation, and so does each tab that
     /// comes back after a gateway's restart.

@@ -69,6 +69,22 @@ pub enum StoreError {
     /// Another process has the store's folder open.
     #[error("the data folder {} is in use by another process", .0.display())]
     InUse(PathBuf),
+    /// The store's folder was written by a later version of Relogin. Nothing was changed.
+    #[error(
+        "{} has format {format}, of relogin {by}, and this is relogin {}, which knows formats up to {known}; start relogin \
+         {by} or later, or restore a backup from before the upgrade into another folder",
+        .folder.display(), env!("CARGO_PKG_VERSION")
+    )]
+    Newer {
+        /// The folder.
+        folder: PathBuf,
+        /// Its format.
+        format: u32,
+        /// The version that first opened it so.
+        by: String,
+        /// The newest format that is known here.
+        known: u32,
+    },
     /// Space on the disk, descriptors or memory are short. Nothing was changed; the store keeps
     /// retrying by itself.
     #[error("the session store accepts no writes at the moment")]

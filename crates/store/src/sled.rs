@@ -58,6 +58,7 @@
 mod checkpointer;
 mod contents;
 mod database;
+mod format;
 mod opening;
 mod reason;
 pub mod repair;

@@ -267,6 +267,7 @@ const NO_NATS: &str = "sessions in JetStream need a connection to NATS";
 fn cannot_use(data: &Path, error: StoreError) -> anyhow::Error {
     let data = data.display();
     let advice = match error {
+        StoreError::Newer { .. } => "a later version of Relogin has used it".to_owned(),
         StoreError::InUse(_) => "stop the other relogin, or choose another one with --data".to_owned(),
         StoreError::Damaged(..) => format!(
             "`relogin store check --data {data}` says what is lost, `relogin store repair --data {data}` keeps the rest"

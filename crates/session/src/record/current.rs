@@ -14,6 +14,8 @@
 //!    the new field's default. Add the field to `everything()`, its stored text (a test that you
 //!    throw away prints it in base64), and a test that reads and writes that. The same bytes are a
 //!    seed, `fuzz/seeds/session_record/vN`, for which a test asks.
+//! 5. Raise `FORMAT` in `crates/store/src/sled/format.rs`, whose test asks for it: an older service
+//!    leaves such a data folder alone.
 //!
 //! The compiler asks for the conversions, for [`Record::new`] and for the arms; the tests for the
 //! sizes that they expect. A text that a client sends is cut to a length: see [`Device::bounded`].

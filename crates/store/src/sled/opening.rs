@@ -11,7 +11,7 @@ use super::{
     checkpointer::Checkpointer,
     contents::{KnownContents, read_snapshot},
     database::{self, Database, failed},
-    repair, salvage,
+    format, repair, salvage,
     shared::SledShared,
     state::State,
     vfs::Fs,
@@ -22,6 +22,7 @@ use super::{
 /// Opens the store and starts its threads.
 pub(super) fn open(folder: &Path, fs: Fs, sizes: Sizes) -> Result<(Arc<SledShared>, Vec<JoinHandle<()>>), StoreError> {
     let lock = database::lock(folder, &fs)?;
+    let marker = format::read(folder, &fs)?;
     let (path, wal_folder) = (folder.join("index"), folder.join("journal"));
     let snapshot = read_snapshot(&fs, &path, &wal_folder)?;
     let log = database::log_path(folder);
@@ -45,6 +46,7 @@ pub(super) fn open(folder: &Path, fs: Fs, sizes: Sizes) -> Result<(Arc<SledShare
     if is_suspect? && let Some(damage) = repair::damage(folder, &fs)? {
         return Err(damage);
     }
+    format::mark(folder, &fs, &marker)?;
     let database = Database::open(folder, &fs, lock)?;
     let mut found = found.map_or_else(|| KnownContents::scan(&database), Ok)?;
     let frame = found.frame;

@@ -25,6 +25,7 @@ use super::{
     Damage, Revision, StoreError,
     contents::{KnownContents, read_snapshot},
     database::{self, Database, failed},
+    format::{self, Marker},
     salvage,
     snapshot::SnapshotWriter,
     vfs::{Disk, FileError, Fs},
@@ -84,7 +85,8 @@ struct Examined {
 /// database beside it, for a while.
 ///
 /// # Errors
-/// [`StoreError::InUse`] while a service runs, others if it cannot be read at all.
+/// [`StoreError::InUse`] while a service runs, [`StoreError::Newer`] if a later version has written
+/// it, others if it cannot be read at all.
 pub fn check(folder: &Path) -> Result<Report, StoreError> {
     let fs = Fs::new(Arc::new(Disk));
     let _lock = lock(folder, &fs)?;
@@ -143,6 +145,11 @@ fn examine(folder: &Path, fs: &Fs) -> Result<Examined, StoreError> {
     remove_leftovers(folder, fs)?;
     let (index, wal) = (folder.join("index"), folder.join("journal"));
     let mut damage = Vec::new();
+    match format::read(folder, fs) {
+        // What counts there is not known here.
+        Err(error @ StoreError::Newer { .. }) => return Err(error),
+        read => damage.extend(read.err()),
+    }
     let snapshot = read_snapshot(fs, &index, &wal)?;
     if snapshot.is_none() && index.exists() {
         damage.push(StoreError::Damaged(index, Damage::Unreadable));
@@ -316,6 +323,7 @@ fn rebuild(
     let mut snapshot = SnapshotWriter::begin(fs, &new.join("index"), 0, &[])?;
     snapshot.gather(sessions.iter());
     snapshot.finish()?;
+    format::mark(new, fs, &Marker::None)?;
     database.close()?;
     Ok(sessions.len())
 }

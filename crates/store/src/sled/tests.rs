@@ -1,6 +1,7 @@
 //! Tests of the store on disk beyond the suite of all stores.
 
 mod faults;
+mod formats;
 mod power;
 mod repairs;
 
