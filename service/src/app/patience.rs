@@ -84,3 +84,42 @@ fn may_pass(error: &Error) -> bool {
         || error.downcast_ref().is_some_and(OpenError::may_pass)
         || error.downcast_ref().is_some_and(SecretError::may_pass)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+
+    use super::*;
+
+    fn unanswered() -> Error {
+        SecretError::Bucket { bucket: "b".to_owned(), source: "timed out".into() }.into()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_does_not_come_within_a_minute_is_given_up() {
+        let (begin, patience) = (Instant::now(), Patience::of_an_instance());
+        let never = async || Err::<(), _>(unanswered());
+        patience.insist(None, never).await.unwrap_err();
+        assert!((OF_AN_INSTANCE..OF_AN_INSTANCE + PAUSE * 2).contains(&begin.elapsed()), "{:?}", begin.elapsed());
+        // It is one minute for all that is waited for.
+        patience.insist(None, never).await.unwrap_err();
+        assert!(begin.elapsed() < OF_AN_INSTANCE + PAUSE * 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_may_pass_is_tried_again_and_nothing_else() {
+        let patience = Patience::of_an_instance();
+        let tries = AtomicUsize::new(0);
+        let third = async || if tries.fetch_add(1, SeqCst) < 2 { Err(unanswered()) } else { Ok("there") };
+        assert_eq!(patience.insist(None, third).await.unwrap(), "there");
+        let begin = Instant::now();
+        for lasting in [
+            || Error::from(SecretError::Missing { bucket: "b".to_owned() }),
+            || OpenError::NoJetStream("n1".to_owned()).into(),
+            || Error::msg("something else"),
+        ] {
+            patience.insist(None, async || Err::<(), _>(lasting())).await.unwrap_err();
+        }
+        assert_eq!(begin.elapsed(), Duration::ZERO);
+    }
+}

@@ -2,6 +2,7 @@
 
 use std::{fs, net::TcpListener, os::unix::fs::PermissionsExt};
 
+use async_nats::ConnectOptions;
 use relogin_test_support::{nats_cluster::Cluster, nats_server::NatsServer};
 use rustix::process::Signal;
 
@@ -115,4 +116,28 @@ fn what_nats_does_not_permit_of_jetstream_is_refused_at_once() {
         let subject = denied.trim_end_matches('>');
         assert!(line.contains(&format!("does not permit this user to publish to \"{subject}")), "{denied}: {line}");
     }
+}
+
+/// With more in the bucket than the server sends ahead, which asks for leave to go on.
+#[tokio::test]
+async fn a_missing_permission_for_flow_control_is_refused_at_once() {
+    let folder = folder();
+    let config = format!(
+        "jetstream {{ store_dir: {:?} }}\nauthorization {{ users = [\n{{ user: all, password: all }}\n{{ user: jane, \
+         password: jane, permissions: {{ publish: {{ deny: \"$JS.FC.>\" }}, subscribe: \">\" }} }} ] }}",
+        folder.path("nats")
+    );
+    fs::write(folder.path("nats.conf"), config).unwrap();
+    let nats = NatsServer::start(&["--config", folder.path("nats.conf").to_str().unwrap()]);
+    let url = |user: &str| format!("nats://{user}:{user}@{}", nats.address);
+    folder.serve(&options(&url("all"), SECRETS[0])).await.stop().await;
+    let login = ConnectOptions::with_user_and_password("all".to_owned(), "all".to_owned());
+    let context = async_nats::jetstream::new(login.connect(&nats.address).await.unwrap());
+    for n in 0..200 {
+        // The store passes over keys that it does not know.
+        let subject = format!("$KV.relogin-session.other.{n}");
+        context.publish(subject, vec![0; 100_000].into()).await.unwrap().await.unwrap();
+    }
+    let line = folder.run(&format!("serve {}", options(&url("jane"), SECRETS[0])), "").refused();
+    assert!(line.contains("does not permit this user to publish to \"$JS.FC."), "{line}");
 }

@@ -42,8 +42,8 @@ struct Others {
     unreported: u64,
 }
 
-/// The subjects by which JetStream is asked and written to.
-const JETSTREAM: [&str; 2] = ["$JS.API.", "$KV."];
+/// The subjects by which JetStream is asked, written to, and told to send more.
+const JETSTREAM: [&str; 3] = ["$JS.API.", "$KV.", "$JS.FC."];
 
 /// How often refusals of what is not needed are logged.
 const PAUSE: Duration = Duration::from_secs(1);
