@@ -76,7 +76,7 @@ impl App {
         let (address, tls) = (listeners.address, listeners.tls.clone());
         let gateway_options = config.gateway();
         let is_shared = config.store.shared_identity().is_some();
-        let patience = if is_shared { Patience::of_an_instance() } else { Patience::none() };
+        let patience = Patience::of_a_server();
         let (bus, nats) = patience.insist(None, || connect(config.bus.clone())).await?;
         let watch = Watch::default();
         let stopping = watch.stopping.clone().drop_guard();

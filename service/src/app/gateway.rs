@@ -14,6 +14,7 @@ use super::{
     config::{BusKind, GatewayConfig},
     listeners::Listeners,
     open::connect,
+    patience::Patience,
     tasks::{Tasks, Watch},
 };
 use crate::{
@@ -49,7 +50,8 @@ impl GatewayApp {
         let descriptors = descriptors::raise_limit();
         let listeners = Listeners::open(&config.listening).await?;
         let (address, tls) = (listeners.address, listeners.tls.clone());
-        let (bus, nats) = connect(BusKind::Nats(config.nats)).await?;
+        let bus = BusKind::Nats(config.nats);
+        let (bus, nats) = Patience::of_a_server().insist(None, || connect(bus.clone())).await?;
         let watch = Watch::default();
         let stopping = watch.stopping.clone().drop_guard();
         let [doors, background] = std::array::from_fn(|_| Tasks::new(&watch));

@@ -19,7 +19,7 @@ pub(super) struct Patience {
 }
 
 /// A cluster that starts at the same time has elected its leaders long before.
-const OF_AN_INSTANCE: Duration = Duration::from_secs(60);
+const OF_A_SERVER: Duration = Duration::from_secs(60);
 
 /// A bucket that was just made has a leader long before.
 const OF_A_COMMAND: Duration = Duration::from_secs(10);
@@ -28,19 +28,14 @@ const OF_A_COMMAND: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(200);
 
 impl Patience {
-    /// Of an instance that may be started together with its NATS servers.
-    pub(super) fn of_an_instance() -> Self {
-        Self { until: Instant::now() + OF_AN_INSTANCE }
+    /// Of a service or gateway, which may be started together with its NATS servers.
+    pub(super) fn of_a_server() -> Self {
+        Self { until: Instant::now() + OF_A_SERVER }
     }
 
     /// Of a command, which somebody waits for.
     pub(super) fn of_a_command() -> Self {
         Self { until: Instant::now() + OF_A_COMMAND }
-    }
-
-    /// Of who tries once.
-    pub(super) fn none() -> Self {
-        Self { until: Instant::now() }
     }
 
     /// Does it, again while that fails for a reason that may pass. Says so once.
@@ -97,18 +92,18 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_does_not_come_within_a_minute_is_given_up() {
-        let (begin, patience) = (Instant::now(), Patience::of_an_instance());
+        let (begin, patience) = (Instant::now(), Patience::of_a_server());
         let never = async || Err::<(), _>(unanswered());
         patience.insist(None, never).await.unwrap_err();
-        assert!((OF_AN_INSTANCE..OF_AN_INSTANCE + PAUSE * 2).contains(&begin.elapsed()), "{:?}", begin.elapsed());
+        assert!((OF_A_SERVER..OF_A_SERVER + PAUSE * 2).contains(&begin.elapsed()), "{:?}", begin.elapsed());
         // It is one minute for all that is waited for.
         patience.insist(None, never).await.unwrap_err();
-        assert!(begin.elapsed() < OF_AN_INSTANCE + PAUSE * 2);
+        assert!(begin.elapsed() < OF_A_SERVER + PAUSE * 2);
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_may_pass_is_tried_again_and_nothing_else() {
-        let patience = Patience::of_an_instance();
+        let patience = Patience::of_a_server();
         let tries = AtomicUsize::new(0);
         let third = async || if tries.fetch_add(1, SeqCst) < 2 { Err(unanswered()) } else { Ok("there") };
         assert_eq!(patience.insist(None, third).await.unwrap(), "there");

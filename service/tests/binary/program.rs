@@ -197,8 +197,7 @@ impl Folder {
 
     /// Starts `relogin gateway` with this configuration file of Resgate's, on a free port.
     pub(crate) async fn gateway(&self, config: &str) -> Service {
-        let args = format!("gateway --resgate-config {config} --listen 127.0.0.1:0");
-        self.run_server(&[], &args, &[], Stdio::null()).await
+        self.launch_gateway(config).ready().await
     }
 
     async fn run_server(&self, wrapper: &[&str], args: &str, env: &[(&str, &str)], input: Stdio) -> Service {
@@ -208,6 +207,12 @@ impl Folder {
     /// Starts `relogin serve` with these options, and does not wait until it is ready.
     pub(crate) fn launch(&self, options: &str) -> Starting {
         self.launch_under(&[], &format!("serve {options}"), &[], Stdio::null())
+    }
+
+    /// Starts `relogin gateway` as [`Folder::gateway`] does, and does not wait until it is ready.
+    pub(crate) fn launch_gateway(&self, config: &str) -> Starting {
+        let args = format!("gateway --resgate-config {config} --listen 127.0.0.1:0");
+        self.launch_under(&[], &args, &[], Stdio::null())
     }
 
     fn launch_under(&self, wrapper: &[&str], args: &str, env: &[(&str, &str)], input: Stdio) -> Starting {
@@ -231,6 +236,11 @@ impl Starting {
     /// Waits until it has logged a line with `text` in it.
     pub(crate) async fn says(&self, text: &str) {
         self.0.line(text, |line| line.contains(text).then_some(())).await.unwrap();
+    }
+
+    /// What it has logged so far.
+    pub(crate) fn said(&self) -> String {
+        self.0.lines().join("\n")
     }
 
     pub(crate) fn signal(&self, signal: Signal) {

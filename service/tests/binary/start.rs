@@ -133,7 +133,6 @@ async fn obstacles_at_the_start_are_reported_in_one_line() {
     let folder = Folder::new();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let busy = taken.local_addr().unwrap();
-    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let write = |name: &str, text: &str, mode: u32| {
         fs::write(folder.path(name), text).unwrap();
         fs::set_permissions(folder.path(name), fs::Permissions::from_mode(mode)).unwrap();
@@ -154,7 +153,6 @@ async fn obstacles_at_the_start_are_reported_in_one_line() {
             "serve --listen 127.0.0.1:0 --demo --data used".to_owned(),
             "cannot use the data folder used: stop the other relogin, or choose another one with --data: ".to_owned(),
         ),
-        (format!("serve --nats nats://{free}"), format!("no NATS server answers at nats://{free}; is it running")),
         (
             "serve --listen 127.0.0.1:0 --data short".to_owned(),
             "cannot create the data folder short; choose another one with --data: ".to_owned(),

@@ -1,4 +1,4 @@
-//! What an instance with sessions in JetStream waits for when it starts, and what it does not.
+//! What a service or gateway waits for when it starts, and what it does not.
 
 use std::{fs, net::TcpListener, os::unix::fs::PermissionsExt};
 
@@ -6,7 +6,7 @@ use async_nats::ConnectOptions;
 use relogin_test_support::{nats_cluster::Cluster, nats_server::NatsServer};
 use rustix::process::Signal;
 
-use crate::program::Folder;
+use crate::program::{Folder, Starting};
 
 const WAITING: &str = "waiting for it for up to";
 
@@ -18,6 +18,21 @@ fn folder() -> Folder {
     fs::write(folder.path("passphrase"), "correct horse battery\n").unwrap();
     fs::set_permissions(folder.path("passphrase"), fs::Permissions::from_mode(0o600)).unwrap();
     folder
+}
+
+/// The options of `relogin serve` for sessions of one process; none: `relogin gateway`.
+const OF_ONE_PROCESS: [Option<&str>; 3] =
+    [Some("--store sled --data data"), Some("--store memory --gateway embedded"), None];
+
+/// Starts what [`OF_ONE_PROCESS`] describes.
+fn launch(folder: &Folder, of_one_process: Option<&str>, nats: &str) -> Starting {
+    match of_one_process {
+        Some(store) => folder.launch(&format!("--demo --listen 127.0.0.1:0 --nats {nats} {store}")),
+        None => {
+            fs::write(folder.path("resgate.json"), format!(r#"{{"natsUrl": "{nats}"}}"#)).unwrap();
+            folder.launch_gateway("resgate.json")
+        }
+    }
 }
 
 /// An address where nobody listens.
@@ -46,13 +61,33 @@ async fn an_instance_that_starts_before_nats_waits_for_it() {
     }
 }
 
+/// Whatever it keeps sessions in, and also without any.
+#[tokio::test]
+async fn a_service_or_gateway_that_starts_before_nats_waits_for_it() {
+    for of_one_process in OF_ONE_PROCESS {
+        let (folder, address) = (folder(), nowhere());
+        let starting = launch(&folder, of_one_process, &format!("nats://{address}"));
+        starting.says(WAITING).await;
+        starting.says(&format!("no NATS server answers at nats://{address}")).await;
+        let (_, port) = address.rsplit_once(':').unwrap();
+        let _nats = NatsServer::start(&["--port", port]);
+        let server = starting.ready().await;
+        assert_eq!(server.get("/healthz").await, 200);
+        assert_eq!(server.said().matches(WAITING).count(), 1, "{}", server.said());
+        server.stop().await;
+    }
+}
+
 #[tokio::test]
 async fn a_signal_ends_the_wait() {
-    let folder = folder();
-    let starting = folder.launch(&options(&format!("nats://{}", nowhere()), SECRETS[0]));
-    starting.says(WAITING).await;
-    starting.signal(Signal::TERM);
-    assert_eq!(starting.ended().await, Some(0));
+    let (folder, nowhere) = (folder(), format!("nats://{}", nowhere()));
+    let waiting = OF_ONE_PROCESS.map(|of_one_process| launch(&folder, of_one_process, &nowhere));
+    let instance = folder.launch(&options(&nowhere, SECRETS[0]));
+    for starting in waiting.into_iter().chain([instance]) {
+        starting.says(WAITING).await;
+        starting.signal(Signal::TERM);
+        assert_eq!(starting.ended().await, Some(0));
+    }
 }
 
 /// One of three servers is there, which can decide nothing. Then another one comes.
@@ -90,6 +125,19 @@ fn what_does_not_come_by_waiting_is_refused_at_once() {
         let nats = NatsServer::with_jetstream(&kept, "-1");
         let line = refused(&format!("{} --replicas 3", options(&nats.url(), secret)));
         assert!(line.contains("replicas > 1 not supported in non-clustered mode"), "{line}");
+    }
+}
+
+/// A login, with another kind of store and without one.
+#[tokio::test]
+async fn a_login_that_nats_rejects_is_not_tried_again() {
+    let closed = NatsServer::start(&["--user", "jane", "--pass", "jane"]);
+    for of_one_process in OF_ONE_PROCESS {
+        let folder = folder();
+        let starting = launch(&folder, of_one_process, &closed.url());
+        starting.says("rejects the login").await;
+        assert!(!starting.said().contains(WAITING), "{}", starting.said());
+        assert_eq!(starting.ended().await, Some(2));
     }
 }
 
