@@ -241,6 +241,9 @@ pub struct Config {
     /// because others have said that access may have changed. The others wait for their turn, and
     /// their events with them.
     pub max_rechecks: usize,
+    /// For how many resources access is asked for again at a time after system resets, all
+    /// connections together.
+    pub max_reset_rechecks: usize,
     /// How many resources that others refer to one connection has loaded at a time, beside those
     /// that are cached.
     pub max_reference_loads: usize,
@@ -277,6 +280,7 @@ impl Default for Config {
             max_undelivered_notices: 4096,
             max_undelivered_bytes: 8 << 20,
             max_rechecks: 32,
+            max_reset_rechecks: usize::MAX,
             max_reference_loads: 64,
             max_reloads: 64,
             max_query_requests: 64,

@@ -70,7 +70,16 @@ pub(crate) enum News {
     /// Something happened to it.
     Event(Arc<Event>),
     /// Access answers about it hold no longer.
-    Reaccess,
+    Reaccess(Cause),
+}
+
+/// Why access must be requested again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// An event on the resource, or on the connection's token.
+    Event,
+    /// A system reset, which may be about many resources of many connections.
+    Reset,
 }
 
 /// The cache.

@@ -13,6 +13,7 @@ mod jobs;
 pub(crate) mod limits;
 mod opening;
 pub(crate) mod pace;
+pub(crate) mod reset_line;
 pub(crate) mod send;
 pub(crate) mod subscription;
 pub(crate) mod task;
@@ -42,6 +43,7 @@ use self::{
     inbox::Inbox,
     jobs::{Job, Jobs},
     pace::Pace,
+    reset_line::ResetLine,
     send::Writers,
     subscription::{AccessState, Subscriptions},
     task::{Call, FetchKind, Task},
@@ -72,6 +74,8 @@ pub(crate) struct Shared {
     pub(crate) subscription_bytes: usize,
     /// Connections that have something to do in their turn, each of them once.
     pub(crate) ready: VecDeque<ConnectionKey>,
+    /// Connections that have to ask for access again because of system resets.
+    pub(crate) reset_line: ResetLine,
     /// How many steps of their jobs connections do at once when they come up, and how many one does
     /// in a turn.
     pub(crate) jobs_at_once: usize,
@@ -158,6 +162,7 @@ impl Connection {
     /// [`Connection::close_next`] ends.
     pub(crate) fn close(&mut self, shared: &mut Shared) {
         shared.writers.leave(self.key);
+        self.leave_reset_turns(shared);
         shared.bus.release(self.token_listener);
         if let Some(tag) = self.header_auth {
             shared.bus.release(tag);
@@ -282,7 +287,7 @@ impl Connection {
             return;
         }
         // It may have waited, and the client have taken the resource as new.
-        if *number < subscription.since && !matches!(news, News::Reaccess) {
+        if *number < subscription.since && !matches!(news, News::Reaccess(_)) {
             return;
         }
         match news {
@@ -292,7 +297,7 @@ impl Connection {
             }
             News::Failed(error) => self.on_loaded(rid, Err(error), shared),
             News::Event(event) => self.on_event(rid, event, shared),
-            News::Reaccess => self.set_outdated(rid, shared),
+            News::Reaccess(cause) => self.set_outdated(rid, *cause, shared),
         }
     }
 

@@ -67,7 +67,8 @@ pub struct Options {
     pub api: HttpApi,
     /// How long a service has for an answer, unless it asks for more.
     pub request_timeout: Option<Duration>,
-    /// How many resources are fetched again at a time after a system reset.
+    /// How many resources are fetched again at a time after a system reset, and for how many access
+    /// is asked for again.
     pub reset_throttle: Option<usize>,
     /// How many resources that others refer to one connection has loaded at a time.
     pub reference_throttle: Option<usize>,
@@ -90,6 +91,7 @@ impl Gateway {
             header_auth,
             request_timeout: options.request_timeout.unwrap_or(default.request_timeout),
             max_reloads: options.reset_throttle.unwrap_or(default.max_reloads),
+            max_reset_rechecks: options.reset_throttle.unwrap_or(default.max_reset_rechecks),
             max_reference_loads: options.reference_throttle.unwrap_or(default.max_reference_loads),
             ..default
         };

@@ -126,8 +126,10 @@ pub struct Options {
     /// [default: 3s]
     #[arg(long, env = "RELOGIN_REQUEST_TIMEOUT", value_name = "TIME", help_heading = "Gateway")]
     pub request_timeout: Option<String>,
-    /// Resources that the embedded gateway fetches again at a time after a system reset [default:
-    /// 64]
+    /// Requests that the embedded gateway sends at a time because of a system reset: so many for
+    /// resources, and so many for access [default: 64 for resources, no limit for access]
+    ///
+    /// Of one connection there are never more than 32 for access.
     #[arg(long, env = "RELOGIN_RESET_THROTTLE", value_name = "N", help_heading = "Gateway")]
     #[serde(deserialize_with = "number_as_text")]
     pub reset_throttle: Option<String>,

@@ -404,7 +404,12 @@ const HTTP: &[Rule] = &[
     ),
     (
         "resets and references may be throttled",
-        &["a_reset_asks_for_two_at_a_time", "references_are_followed_two_at_a_time"],
+        &[
+            "a_reset_asks_for_two_at_a_time",
+            "a_reset_asks_for_access_two_at_a_time",
+            "what_else_asks_for_access_is_not_throttled",
+            "references_are_followed_two_at_a_time",
+        ],
     ),
     ("metrics have the same names and counts", &["metrics_of_both"]),
 ];

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use relogin_res::service::event_subject;
 
-use super::{Cache, News, Notice, notice};
+use super::{Cache, Cause, News, Notice, notice};
 use crate::{bus::Bus, content::Content, counts::MessageKind, ids::ResourceKey};
 
 impl Cache {
@@ -13,7 +13,7 @@ impl Cache {
         let Some(queries) = self.names.get(name) else { return Vec::new() };
         if event == "reaccess" {
             // Waits for nothing: what comes after it must not be seen by who may not.
-            self.reset_access(name);
+            self.reset_access(name, Cause::Event);
             return Vec::new();
         }
         if queries.is_locked() {

@@ -114,7 +114,7 @@ impl News {
     pub(crate) fn bytes(&self) -> usize {
         match self {
             Self::Event(event) => event.bytes(),
-            Self::Loaded(..) | Self::Failed(_) | Self::Reaccess => 0,
+            Self::Loaded(..) | Self::Failed(_) | Self::Reaccess(_) => 0,
         }
     }
 }
@@ -132,7 +132,7 @@ impl Message {
         match self {
             Self::News(News::Event(event)) => event.is_delete(),
             Self::News(News::Failed(_)) | Self::Merged => true,
-            Self::News(News::Loaded(..) | News::Reaccess) => false,
+            Self::News(News::Loaded(..) | News::Reaccess(_)) => false,
         }
     }
 }

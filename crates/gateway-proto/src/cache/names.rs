@@ -8,7 +8,10 @@ use std::{
     time::Duration,
 };
 
-use super::round::{Round, Waiting};
+use super::{
+    Cause,
+    round::{Round, Waiting},
+};
 use crate::{ids::ResourceKey, resource::Resource, tag::Tag};
 
 /// All resources of one name: they share a subscription to its events.
@@ -21,6 +24,8 @@ pub(super) struct Name {
     links: BTreeMap<Arc<str>, Link>,
     /// The number of the last event after which access must be requested again.
     pub(super) reaccess: u64,
+    /// What that was.
+    pub(super) cause: Cause,
     /// True while subscribers are notified of it, and true if they must be once more after that.
     pub(super) is_notifying_of_access: bool,
     pub(super) must_notify_of_access_again: bool,
@@ -51,6 +56,7 @@ impl Name {
             resources: BTreeSet::new(),
             links: BTreeMap::new(),
             reaccess: 0,
+            cause: Cause::Event,
             is_notifying_of_access: false,
             must_notify_of_access_again: false,
             is_refused: false,

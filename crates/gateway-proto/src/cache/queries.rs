@@ -13,7 +13,7 @@ use relogin_res::{
 };
 
 use super::{
-    Cache, News, Notice,
+    Cache, Cause, News, Notice,
     names::Name,
     notice,
     round::{Round, Waiting},
@@ -94,7 +94,7 @@ impl Cache {
                 // Once it is deleted, there is nothing left to happen to it.
                 for event in events {
                     match event.event.as_str() {
-                        "reaccess" => notices.push(notice(key, News::Reaccess)),
+                        "reaccess" => notices.push(notice(key, News::Reaccess(Cause::Event))),
                         name => notices.extend(self.apply(key, name, event.payload(), bus)),
                     }
                 }

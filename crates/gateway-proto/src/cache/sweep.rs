@@ -9,7 +9,7 @@ use std::{
 
 use relogin_res::{Error, ResourceId};
 
-use super::{Cache, News, Notice, Notification, names::Name};
+use super::{Cache, Cause, News, Notice, Notification, names::Name};
 use crate::{
     api::ConnectionKey,
     bus::Bus,
@@ -56,10 +56,10 @@ const MAX_SWEEPS: usize = 64;
 impl Cache {
     /// Lets all subscribers of a name request access again: each as soon as it does something, the
     /// others in their turn.
-    pub(crate) fn reset_access(&mut self, name: &str) {
+    pub(crate) fn reset_access(&mut self, name: &str, cause: Cause) {
         let Some(it) = self.names.get_mut(name) else { return };
         self.last_reaccess += 1;
-        it.reaccess = self.last_reaccess;
+        (it.reaccess, it.cause) = (self.last_reaccess, cause);
         self.notify_of_access(name);
     }
 
@@ -74,21 +74,21 @@ impl Cache {
         }
     }
 
-    /// True, once, if what the subscriber knows of access no longer holds, and it has not been
-    /// notified yet.
+    /// Why, once, what the subscriber knows of access no longer holds, if it has not been notified
+    /// yet.
     pub(crate) fn must_request_access(
         &mut self,
         key: ResourceKey,
         connection: ConnectionKey,
         rid: &ResourceId,
-    ) -> bool {
+    ) -> Option<Cause> {
         if self.sweeps.is_empty() && self.merges.is_empty() {
-            return false;
+            return None;
         }
-        let Some(resource) = self.resources.get_mut(&key) else { return false };
-        let Some(name) = self.names.get(resource.rid.name()) else { return false };
-        let Some(delivered) = resource.subscribers.get_mut(&(connection, rid.clone())) else { return false };
-        std::mem::replace(&mut delivered.access, name.reaccess) < name.reaccess
+        let resource = self.resources.get_mut(&key)?;
+        let name = self.names.get(resource.rid.name())?;
+        let delivered = resource.subscribers.get_mut(&(connection, rid.clone()))?;
+        (std::mem::replace(&mut delivered.access, name.reaccess) < name.reaccess).then_some(name.cause)
     }
 
     /// Has all resources of a name fetched again, in their turn.
@@ -222,11 +222,11 @@ impl Cache {
         let resource = self.resources.get_mut(&key)?;
         let next = resource.subscribers.range_mut((after, Unbounded)).next();
         let last = next.as_ref().map(|(subscriber, _)| (*subscriber).clone());
-        let reaccess = name.reaccess;
+        let (reaccess, cause) = (name.reaccess, name.cause);
         let notified = next.filter(|(_, delivered)| delivered.access < reaccess).map(|(subscriber, delivered)| {
             delivered.access = reaccess;
             let (connection, rid) = subscriber.clone();
-            Notification { connection, rid, resource: key, number: self.fanout.next(), news: News::Reaccess }
+            Notification { connection, rid, resource: key, number: self.fanout.next(), news: News::Reaccess(cause) }
         });
         self.sweeps.push_front(Sweep { name: text, task: SweepTask::NotifyOfAccess(Some((key, last))) });
         notified

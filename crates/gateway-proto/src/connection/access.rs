@@ -47,16 +47,16 @@ impl Connection {
     /// that is so.
     pub(crate) fn catch_up_with_access(&mut self, rid: &ResourceId, shared: &mut Shared) {
         if let Some(key) = self.subscriptions.get(rid).and_then(|subscription| subscription.resource)
-            && shared.cache.must_request_access(key, self.key, rid)
+            && let Some(cause) = shared.cache.must_request_access(key, self.key, rid)
         {
-            self.set_outdated(rid, shared);
+            self.set_outdated(rid, cause, shared);
         }
     }
 
     /// Asks again for access to a resource, where somebody must know, because what is known holds
     /// no longer. True if it asked.
     pub(crate) fn recheck(&mut self, rid: &ResourceId, shared: &mut Shared) -> bool {
-        self.end_turn(rid);
+        self.end_turn(rid, shared);
         self.see_to(rid);
         let Some(subscription) = self.subscriptions.get_mut(rid) else { return false };
         if let Some(key) = subscription.resource {
@@ -116,7 +116,7 @@ impl Connection {
             // Since it came, there was reason to ask again, or none to ask.
             return;
         }
-        let had_turn = self.end_turn(rid);
+        let turn = self.end_turn(rid, shared);
         self.catch_up_with_access(rid, shared);
         if !self.subscriptions.get(rid).is_some_and(|subscription| is_asked(subscription)) {
             // It was requested again because of what came in between.
@@ -124,8 +124,10 @@ impl Connection {
         }
         if self.is_outdated(rid, shared) {
             // It may have been given before the change.
-            if self.recheck(rid, shared) && had_turn {
-                self.begin_turn(rid);
+            if self.recheck(rid, shared)
+                && let Some(cause) = turn
+            {
+                self.begin_turn(rid, cause, shared);
             }
             return;
         }

@@ -287,7 +287,7 @@ impl Connection {
                 self.stop_waiting(&rid);
                 self.stop_waking(&rid);
                 self.see_to(&rid);
-                self.end_turn(&rid);
+                self.end_turn(&rid, shared);
                 let Some(mut subscription) = self.subscriptions.remove(&rid) else { return };
                 self.pace.end_loading(&mut subscription);
                 self.count_out(&rid, &subscription.target, shared);

@@ -14,6 +14,7 @@ use super::{
     subscription::{State, Subscription},
     task::Task,
 };
+use crate::cache::Cause;
 
 /// What is to be done in turn.
 #[derive(Debug, Default)]
@@ -24,12 +25,18 @@ pub(crate) struct Pace {
     is_parked: bool,
     /// Resources to be asked for access again, because of events about them.
     outdated: BTreeSet<ResourceId>,
+    /// Likewise, because of system resets: their turns depend on other connections, too.
+    pub(super) reset: BTreeSet<ResourceId>,
+    /// True while the connection stands in [`Shared::reset_line`].
+    pub(super) is_in_reset_line: bool,
     /// Where the look through all subscriptions is, because of a token event, and how many have not
     /// been seen to since.
     last_seen: Option<ResourceId>,
     left: usize,
-    /// How many are being asked for access in their turn.
+    /// How many are being asked for access in their turn, and how many of them because of system
+    /// resets.
     rechecking: usize,
+    pub(super) reset_turns: usize,
     /// Resources that wait to be loaded, in the order in which they were found.
     unloaded: BTreeMap<u64, ResourceId>,
     /// How many have waited so far.
@@ -45,7 +52,8 @@ pub(crate) struct Pace {
 impl Pace {
     /// True if something still has its turn before it.
     pub(super) fn has_more(&self) -> bool {
-        !self.unloaded.is_empty() || [&self.outdated, &self.woken, &self.led].iter().any(|rids| !rids.is_empty())
+        !self.unloaded.is_empty()
+            || [&self.outdated, &self.reset, &self.woken, &self.led].iter().any(|rids| !rids.is_empty())
     }
 
     /// Lets a resource wait for its turn to be loaded.
@@ -64,7 +72,7 @@ impl Pace {
 
     /// Frees the room of what is empty.
     pub(super) fn give_back(&mut self) {
-        let sets = [&mut self.outdated, &mut self.woken, &mut self.led];
+        let sets = [&mut self.outdated, &mut self.reset, &mut self.woken, &mut self.led];
         sets.into_iter().filter(|rids| rids.is_empty()).for_each(|rids| *rids = BTreeSet::new());
         if self.unloaded.is_empty() {
             self.unloaded = BTreeMap::new();
@@ -74,13 +82,16 @@ impl Pace {
 
 impl Connection {
     /// Takes note that what is known of access to a resource holds no longer.
-    pub(crate) fn set_outdated(&mut self, rid: &ResourceId, shared: &mut Shared) {
+    pub(crate) fn set_outdated(&mut self, rid: &ResourceId, cause: Cause, shared: &mut Shared) {
         let Some(subscription) = self.subscriptions.get_mut(rid) else { return };
         subscription.is_stale = true;
         if !subscription.fetches.is_empty() {
             self.recheck(rid, shared);
-        } else {
+        } else if cause == Cause::Event {
+            self.pace.reset.remove(rid);
             self.pace.outdated.insert(rid.clone());
+        } else if !self.pace.outdated.contains(rid) {
+            self.pace.reset.insert(rid.clone());
         }
     }
 
@@ -118,6 +129,7 @@ impl Connection {
     /// up.
     pub(crate) fn see_to(&mut self, rid: &ResourceId) {
         self.pace.outdated.remove(rid);
+        self.pace.reset.remove(rid);
         if let Some(subscription) = self.subscriptions.get_mut(rid) {
             subscription.is_stale = false;
             if mem::replace(&mut subscription.epoch, self.epoch) != self.epoch {
@@ -134,19 +146,24 @@ impl Connection {
     }
 
     /// Notes that a resource has its turn to be asked for access.
-    pub(crate) fn begin_turn(&mut self, rid: &ResourceId) {
+    pub(crate) fn begin_turn(&mut self, rid: &ResourceId, cause: Cause, shared: &mut Shared) {
         if let Some(subscription) = self.subscriptions.get_mut(rid) {
-            subscription.takes_turn = true;
+            subscription.turn = Some(cause);
             self.pace.rechecking += 1;
+            if cause == Cause::Reset {
+                self.begin_reset_turn(shared);
+            }
         }
     }
 
-    /// Notes that what it had its turn for is answered or given up. True if it had one.
-    pub(crate) fn end_turn(&mut self, rid: &ResourceId) -> bool {
-        let Some(subscription) = self.subscriptions.get_mut(rid) else { return false };
-        let had_turn = mem::take(&mut subscription.takes_turn);
-        self.pace.rechecking -= usize::from(had_turn);
-        had_turn
+    /// Notes that what it had its turn for is answered or given up. Why it had one, if it had.
+    pub(crate) fn end_turn(&mut self, rid: &ResourceId, shared: &mut Shared) -> Option<Cause> {
+        let cause = self.subscriptions.get_mut(rid)?.turn.take()?;
+        self.pace.rechecking -= 1;
+        if cause == Cause::Reset {
+            self.end_reset_turn(shared);
+        }
+        Some(cause)
     }
 
     /// Stands in line, if there is something to be done and it may be done.
@@ -155,6 +172,7 @@ impl Connection {
             self.pace.is_ready = true;
             shared.ready.push_back(self.key);
         }
+        self.stand_in_reset_line(shared);
     }
 
     fn has_turn(&self, shared: &Shared) -> bool {
@@ -180,8 +198,12 @@ impl Connection {
     }
 
     fn can_recheck(&self, shared: &Shared) -> bool {
-        (self.pace.left > 0 || !self.pace.outdated.is_empty())
-            && self.pace.rechecking < shared.config.max_rechecks.max(1)
+        (self.pace.left > 0 || !self.pace.outdated.is_empty()) && self.has_room_to_recheck(shared)
+    }
+
+    /// True if the connection may ask for access to one more resource again.
+    pub(super) fn has_room_to_recheck(&self, shared: &Shared) -> bool {
+        self.pace.rechecking < shared.config.max_rechecks.max(1)
     }
 
     fn can_load(&self, shared: &Shared) -> bool {
@@ -216,11 +238,17 @@ impl Connection {
             self.pace.last_seen = Some(rid.clone());
             Some(rid.clone())
         });
-        if let Some(rid) = next
-            && self.subscriptions.get(&rid).is_some_and(|subscription| subscription.is_outdated(self.epoch))
-            && self.recheck(&rid, shared)
+        if let Some(rid) = next {
+            self.recheck_in_turn(&rid, Cause::Event, shared);
+        }
+    }
+
+    /// Asks again for access to a resource that has its turn, if that is still necessary.
+    pub(super) fn recheck_in_turn(&mut self, rid: &ResourceId, cause: Cause, shared: &mut Shared) {
+        if self.subscriptions.get(rid).is_some_and(|subscription| subscription.is_outdated(self.epoch))
+            && self.recheck(rid, shared)
         {
-            self.begin_turn(&rid);
+            self.begin_turn(rid, cause, shared);
         }
     }
 
@@ -243,7 +271,7 @@ impl Connection {
     pub(crate) fn check_pace(&self, shared: &Shared) {
         let pace = &self.pace;
         let of = |is: fn(&Subscription) -> bool| self.subscriptions.values().filter(|it| is(it)).count();
-        assert_eq!(pace.rechecking, of(|it| it.takes_turn));
+        assert_eq!(pace.rechecking, of(|it| it.turn.is_some()));
         assert_eq!(pace.loading, of(|it| it.loads_in_turn));
         assert!(pace.rechecking <= shared.config.max_rechecks && pace.loading <= shared.config.max_reference_loads);
         assert_eq!(pace.unloaded.len(), of(|it| matches!(it.state, State::Waiting(_))));
@@ -251,11 +279,14 @@ impl Connection {
         assert_eq!(pace.left, outdated.count());
         assert_eq!(pace.is_ready, shared.ready.contains(&self.key));
         assert!(pace.is_ready || !self.has_turn(shared), "nobody will go on");
+        assert_eq!(pace.reset_turns, of(|it| it.turn == Some(Cause::Reset)));
+        self.check_reset_line(shared);
         for (rid, it) in &self.subscriptions {
             if let State::Waiting(number) = it.state {
                 assert_eq!(pace.unloaded.get(&number), Some(rid), "{rid} waits to be loaded");
             }
-            assert_eq!(it.is_stale, pace.outdated.contains(rid), "{rid} is not asked for access again");
+            let waits = [&pace.outdated, &pace.reset].iter().filter(|rids| rids.contains(rid)).count();
+            assert_eq!(usize::from(it.is_stale), waits, "{rid} is not asked for access again");
             assert!(
                 it.is_loading() || it.waiting.is_empty() || pace.woken.contains(rid),
                 "{rid} is there, and nobody knows"

@@ -8,6 +8,7 @@ use std::{
 use relogin_res::{Error, ResourceId, service::Access};
 
 use crate::{
+    cache::Cause,
     content::{References, Snapshot},
     discard::Bulk,
     event::Event,
@@ -58,8 +59,8 @@ pub(crate) struct Subscription {
     pub(crate) epoch: u64,
     /// True while it waits for its turn to be asked for access again.
     pub(crate) is_stale: bool,
-    /// True while it is being asked for access in its turn.
-    pub(crate) takes_turn: bool,
+    /// While it is being asked for access in its turn: why.
+    pub(crate) turn: Option<Cause>,
     /// True while it is loaded in its turn.
     pub(crate) loads_in_turn: bool,
 }
@@ -162,7 +163,7 @@ impl Subscription {
             fetches: Vec::new(),
             epoch,
             is_stale: false,
-            takes_turn: false,
+            turn: None,
             loads_in_turn: false,
         }
     }

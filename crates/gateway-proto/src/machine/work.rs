@@ -11,7 +11,7 @@ use relogin_res::Pattern;
 use super::Gateway;
 use crate::{
     api::ConnectionKey,
-    cache::{Notice, Notification, Step, Swept},
+    cache::{Cause, Notice, Notification, Step, Swept},
     connection::{Connection, Shared, inbox::Arrival},
     ids::ResourceKey,
 };
@@ -64,12 +64,13 @@ impl TokenReset {
 }
 
 /// The kinds of work, in the order of their turns.
-const KINDS: [fn(&mut Gateway) -> bool; 11] = [
+const KINDS: [fn(&mut Gateway) -> bool; 12] = [
     Gateway::deliver_some,
     Gateway::reset,
     Gateway::sweep_some,
     Gateway::apply_what_waited,
     Gateway::go_on_with_connections,
+    Gateway::recheck_after_reset,
     Gateway::let_next_one_write,
     Gateway::reload,
     Gateway::renew_tokens,
@@ -101,12 +102,13 @@ impl Gateway {
 
     /// True if something is left to be done at once.
     pub(crate) fn has_work(&self) -> bool {
-        let Shared { cache, ready, writers, .. } = &self.shared;
+        let Shared { config, cache, ready, reset_line, writers, .. } = &self.shared;
         let of_services = !self.resets.is_empty() || cache.has_unlocked() || cache.can_reload() || cache.must_evict();
         let of_connections = !ready.is_empty() || !self.closing.is_empty() || !self.token_resets.is_empty();
         of_services
             || of_connections
             || writers.has_next()
+            || reset_line.has_next(config)
             || cache.has_undelivered()
             || cache.has_sweeps()
             || !self.wrecks.is_empty()
@@ -209,7 +211,7 @@ impl Gateway {
             cache.reset_resources(&name);
         }
         if reset.is_news_to(&name) {
-            cache.reset_access(&name);
+            cache.reset_access(&name, Cause::Reset);
         }
         reset.ahead.remove(&name);
         reset.last = Some(name);
@@ -221,7 +223,7 @@ impl Gateway {
     pub(super) fn catch_up(&mut self, name: &str) {
         for reset in &mut self.resets {
             if reset.is_news_to(name) {
-                self.shared.cache.reset_access(name);
+                self.shared.cache.reset_access(name, Cause::Reset);
             }
         }
     }
@@ -252,6 +254,13 @@ impl Gateway {
     fn go_on_with_connections(&mut self) -> bool {
         let Some(key) = self.shared.ready.pop_front() else { return false };
         self.with(key, Connection::take_turn);
+        true
+    }
+
+    fn recheck_after_reset(&mut self) -> bool {
+        let Shared { config, reset_line, .. } = &mut self.shared;
+        let Some(key) = reset_line.next(config) else { return false };
+        self.with(key, Connection::recheck_after_reset);
         true
     }
 

@@ -12,7 +12,7 @@ use crate::{
     api::{Action, ConnectionKey, close},
     bus::Abandoned,
     cache::Cache,
-    connection::{Connection, send::Writers},
+    connection::{Connection, reset_line::ResetLine, send::Writers},
     discard::Bulk,
     tag::Tag,
 };
@@ -38,6 +38,7 @@ impl Wreck {
         let shared = &mut gateway.shared;
         shared.ready.clear();
         shared.writers = Writers::default();
+        shared.reset_line = ResetLine::default();
         let subscriptions = mem::take(&mut shared.subscriptions);
         shared.subscription_bytes = 0;
         Self {

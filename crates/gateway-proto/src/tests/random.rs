@@ -110,6 +110,7 @@ impl World {
                 max_waiting_events: 3,
                 max_waiting_bytes: 1000,
                 max_rechecks: 1,
+                max_reset_rechecks: 1,
                 max_reference_loads: 1,
                 max_reloads: 1,
                 max_query_requests: 1,

@@ -224,3 +224,60 @@ fn a_reset_of_access_waits_for_no_fetches() {
         "#]],
     );
 }
+
+/// A reset may be about all resources of all connections. Other access requests do not wait.
+#[test]
+fn access_requests_after_a_reset_are_so_many_at_a_time_in_all() {
+    check_with(
+        Config { max_reset_rechecks: 2, ..Config::default() },
+        &expect![[r#"
+            open 1 c1
+              listen conn.c1.token
+            open 2 c2
+              listen conn.c2.token
+            open 3 c3
+              listen conn.c3.token
+            1> 1 subscribe.a
+              listen event.a.*
+              ask get.a {}
+              ask access.a {"cid":"c1","token":null}
+            access.a = {"result":{"get":true}}
+            get.a = {"result":{"model":{}}}
+              1< {"result":{"models":{"a":{}}},"id":1}
+              1 done
+            2> 1 subscribe.a
+              ask access.a {"cid":"c2","token":null}
+            access.a = {"result":{"get":true}}
+              2< {"result":{"models":{"a":{}}},"id":1}
+              2 done
+            3> 1 subscribe.a
+              ask access.a {"cid":"c3","token":null}
+            access.a = {"result":{"get":true}}
+              3< {"result":{"models":{"a":{}}},"id":1}
+              3 done
+            1> 2 subscribe.b
+              listen event.b.*
+              ask get.b {}
+              ask access.b {"cid":"c1","token":null}
+            access.b = {"result":{"get":true}}
+            get.b = {"result":{"model":{}}}
+              1< {"result":{"models":{"b":{}}},"id":2}
+              1 done
+            system.reset {"access":[">"]}
+              ask access.a {"cid":"c1","token":null}
+              ask access.a {"cid":"c2","token":null}
+            event.a.custom 1
+            event.b.reaccess
+              ask access.b {"cid":"c1","token":null}
+            access.b = {"result":{"get":true}}
+            close 2
+              release conn.c2.token
+              ask access.a {"cid":"c3","token":null}
+              release access.a
+            access.a = {"result":{"get":true}}
+              1< {"event":"a.custom","data":1}
+            access.a = {"result":{"get":false}}
+              3< {"event":"a.unsubscribe","data":{"reason":{"code":"system.accessDenied","message":"Access denied"}}}
+        "#]],
+    );
+}
