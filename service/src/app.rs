@@ -7,6 +7,7 @@ pub mod copying;
 pub mod gateway;
 mod listeners;
 mod open;
+mod operators;
 mod patience;
 mod running;
 pub mod secrets;
@@ -29,6 +30,7 @@ use self::{
     config::{Config, GatewayKind, UsersSource},
     listeners::Listeners,
     open::{check_permissions, connect, make_folder, read_secret},
+    operators::open_socket,
     patience::Patience,
     tasks::{Tasks, Watch},
     user_source::UserSource,
@@ -37,6 +39,7 @@ use crate::{
     audit::{Audit, AuditFile, AuditTarget},
     auth::{self, Auth},
     clock::SteadyClock,
+    control::{Began, Control},
     cookie::BrowserCookie,
     demo::{DEMO_NAME, Ticker},
     descriptors, expiry,
@@ -115,7 +118,8 @@ impl App {
             let nats = Arc::clone(nats);
             background.open("following permissions", |stop| async move { nats.follow_permissions(stop).await });
         }
-        if config.store.keeps_clock_in_data_folder() || user_source.announces() {
+        let has_data_folder = config.store.keeps_clock_in_data_folder() || user_source.announces();
+        if has_data_folder {
             make_folder(&config.data)?;
         }
         let (secret, secret_place) = match secret {
@@ -124,6 +128,8 @@ impl App {
         };
         let secret::FromFile { keyring, is_new: is_new_secret } = secret;
         let store = patience.insist(nats.as_deref(), || config.store.open(&config.data, nats.as_deref())).await?;
+        // Not before the data folder is known to be this process's own.
+        let control_socket = open_socket(&config.control, has_data_folder).await?;
         user_source.share(&config.store, nats.as_deref(), claim.as_ref(), &peers).await?;
         if is_new_secret && store.next_deadline().await?.is_some() {
             warn!(
@@ -175,7 +181,7 @@ impl App {
             cookie_session: config.cookie_session,
             origins: Arc::clone(&origins),
             peers: peers.clone(),
-            instance,
+            instance: instance.clone(),
             proxies: config.trusted_proxies.clone(),
             password_rules: config.password_rules,
         };
@@ -214,7 +220,7 @@ impl App {
         let sets_cookie = config.cookie != auth::CookieKind::Off;
         let cookie = sets_cookie.then(|| BrowserCookie::new(&config.name, Arc::clone(&origins)));
         let has_header_auth = gateway_options.header_auth.is_some();
-        let mut names = vec![config.name];
+        let mut names = vec![config.name.clone()];
         if config.demo {
             let ticker = Ticker::new(Arc::clone(&bus)).await?;
             services.open("the demo", |stop| ticker.run(stop));
@@ -246,6 +252,17 @@ impl App {
             gateway: gateway.clone(),
             stopping: watch.stopping.clone(),
         };
+        if let Some(socket) = control_socket {
+            let control = Arc::new(Control {
+                name: config.name,
+                store: config.store.name(),
+                has_nats: nats.is_some(),
+                instance,
+                health: health.clone(),
+                began: Began::now(),
+            });
+            doors.open("answering operators", |stop| socket.run(control, stop));
+        }
         let counts = Arc::new(HttpCounts::default());
         let metrics = Metrics { gateway: gateway.clone(), bus: Arc::clone(&bus), http: Arc::clone(&counts), outcomes };
         let site = Site {

@@ -2,6 +2,7 @@
 //! that is what [`crate::config`] does.
 
 mod config_file;
+pub mod control;
 pub mod health;
 pub mod manual;
 mod nats;
@@ -20,7 +21,11 @@ use relogin_session::{SessionId, UserId};
 use relogin_store::jetstream::Replicas;
 use relogin_users::UserChange;
 
-use self::{nats::NatsLogin, user::UserEdit};
+use self::{
+    control::{ControlCommand, PlaceArgs},
+    nats::NatsLogin,
+    user::UserEdit,
+};
 use crate::{
     app::{copying::Copying, secrets::SecretChange, store::StorePlace},
     config::{self, Layers, Options},
@@ -53,6 +58,17 @@ enum CliCommand {
     Store(StoreArgs),
     /// Change the secrets that services keep in NATS (--secret-passphrase), while they run
     Secret(SecretArgs),
+    /// Show how a running service is
+    ///
+    /// Exit codes: 0 if it can answer requests, 1 if it says that it cannot, 2 if it cannot be
+    /// reached.
+    Status {
+        #[command(flatten)]
+        place: PlaceArgs,
+        /// Print JSON, for programs
+        #[arg(long)]
+        json: bool,
+    },
     /// Ask a running service at its address whether it can answer requests
     ///
     /// For the health checks of containers; without TLS. Exit codes: 0 if it can, 1 if it says that
@@ -230,6 +246,9 @@ pub enum Invocation {
     Copy(Copying),
     /// `relogin secret`.
     Secret(SecretChange),
+    /// `relogin status` and its like; the options that can be given are `data`, `control-socket`
+    /// and `config`.
+    Control(Layers, ControlCommand),
     /// `relogin health`, with the address.
     Health(String),
     /// `relogin man`, with the folder for the pages.
@@ -266,6 +285,11 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocation, Str
                 Invocation::Copy(Copying { from, to, nats, name, replicas })
             }
         },
+        CliCommand::Status { place, json } => {
+            let PlaceArgs { config, data, control_socket } = place;
+            let options = Options { data, control_socket, ..Options::default() };
+            Invocation::Control(layers(options, config, matches), ControlCommand::Status { json })
+        }
         CliCommand::Health { address } => Invocation::Health(address),
         CliCommand::Config => {
             Invocation::Print(config_file::text(command().find_subcommand("serve").expect("there is such a command")))
@@ -387,6 +411,10 @@ mod tests {
             (
                 "relogin serve --nast x",
                 "relogin: unexpected argument '--nast' found; a similar argument exists: '--nats'; see `relogin serve --help`",
+            ),
+            (
+                "relogin status --jsno",
+                "relogin: unexpected argument '--jsno' found; a similar argument exists: '--json'; see `relogin status --help`",
             ),
             ("relogin nope", "relogin: unrecognized subcommand 'nope'; see `relogin --help`"),
             ("relogin nope serve", "relogin: unrecognized subcommand 'nope'; see `relogin --help`"),

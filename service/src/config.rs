@@ -33,6 +33,7 @@ use crate::{
     },
     auth::{CookieKind, ThrottleKind},
     client_address::TrustedProxies,
+    control::{SocketPlace, client::ControlPlace},
     demo::DEMO_NAME,
     http::TlsFiles,
     origins::AllowOrigin,
@@ -47,6 +48,8 @@ const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
 /// That of Resgate, and that of our clients for browsers.
 const DEFAULT_WS_PATHS: [&str; 2] = ["/", "/ws"];
 const DEFAULT_DATA: &str = "relogin-data";
+/// In the data folder.
+const CONTROL_SOCKET: &str = "control.sock";
 const DEFAULT_NAME: &str = "session";
 const DEFAULT_ISSUER: &str = "relogin";
 const DEFAULT_SESSIONS_PER_USER: usize = 100;
@@ -129,6 +132,11 @@ pub fn resolve(layers: Layers) -> Result<Config, ConfigError> {
         listen: listen.map(|listen| listen.value).or(default_listen),
         tls: tls_files(&options)?,
         metrics_listen: options.metrics_listen()?.map(|listen| listen.value),
+        control: match options.control_socket()?.map(|socket| socket.value) {
+            Some(Some(path)) => SocketPlace::At(path),
+            Some(None) => SocketPlace::Off,
+            None => SocketPlace::InData(data.join(CONTROL_SOCKET)),
+        },
         bus,
         gateway: kind,
         gateway_options: gateway_options(&options)?,
@@ -191,6 +199,19 @@ pub fn users_file(layers: Layers) -> Result<(PathBuf, Cost, PasswordRules), Conf
 /// [`ConfigError`] if an option is invalid.
 pub fn data_folder(layers: Layers) -> Result<PathBuf, ConfigError> {
     data(&layers.read()?)
+}
+
+/// Where a running service answers operators.
+///
+/// # Errors
+/// [`ConfigError`] if an option is invalid, or says that there is no such place.
+pub fn control_place(layers: Layers) -> Result<ControlPlace, ConfigError> {
+    let options = layers.read()?;
+    Ok(ControlPlace::Socket(match options.control_socket()? {
+        Some(Value { value: Some(path), .. }) => path,
+        Some(off) => return Err(off.is_wrong(Problem::NoControlSocket)),
+        None => data(&options)?.join(CONTROL_SOCKET),
+    }))
 }
 
 fn data(options: &layers::Given) -> Result<PathBuf, ConfigError> {

@@ -68,6 +68,14 @@ fn run(args: impl Iterator<Item = OsString>) -> anyhow::Result<ExitCode> {
                 return Ok(ExitCode::FAILURE);
             }
         }
+        Ok(Invocation::Control(layers, command)) => {
+            let place = config::control_place(layers)?;
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            let runtime = runtime.context("cannot start the runtime")?;
+            let (code, problem) = runtime.block_on(cli::control::run(&place, command, &mut io::stdout()))?;
+            problem.iter().for_each(|problem| complain(&format!("relogin: {problem}")));
+            return Ok(ExitCode::from(code));
+        }
         Ok(Invocation::Manual(folder)) => cli::manual::write(&folder)
             .with_context(|| format!("cannot write manual pages into {}", folder.display()))?,
         Ok(Invocation::User(layers, command)) => {

@@ -28,6 +28,7 @@ macro_rules! __store_contract_suite {
             a_connection_moves_once_it_was_let_go,
             a_user_is_not_another_of_the_same_digits,
             overdue_sessions_come_earliest_first,
+            all_sessions_are_read_in_pages_while_some_are_used,
             the_next_deadline_is_the_earliest,
             an_earlier_deadline_wakes,
             of_many_writers_one_wins,
@@ -197,6 +198,25 @@ pub async fn overdue_sessions_come_earliest_first(store: impl SessionStore) {
     all.sort();
     assert_eq!(all, [sid(3), sid(4)]);
     assert!(store.overdue(Timestamp(30), 0).await.unwrap().is_empty());
+}
+
+/// [`SessionStore::page`] leaves out none whose deadline is not earlier than before, and
+/// [`SessionStore::count`] counts them.
+pub async fn all_sessions_are_read_in_pages_while_some_are_used(store: impl SessionStore) {
+    assert_eq!((store.count().await.unwrap(), store.page(None, 9).await.unwrap()), (0, Vec::new()));
+    let place = |n, deadline| (Timestamp(deadline), sid(n));
+    let mut revisions = Vec::new();
+    for (n, deadline) in [(1, 30), (2, 10), (3, 20), (4, 20)] {
+        revisions.push(store.create(until(n, deadline)).await.unwrap());
+    }
+    assert_eq!(store.count().await.unwrap(), 4);
+    assert_eq!(store.page(None, 2).await.unwrap(), [place(2, 10), place(3, 20)]);
+    store.replace(until(2, 40), revisions[1]).await.unwrap();
+    assert_eq!(store.page(Some(place(3, 20)), 2).await.unwrap(), [place(4, 20), place(1, 30)]);
+    store.remove(sid(1), revisions[0]).await.unwrap();
+    assert_eq!(store.page(Some(place(1, 30)), 2).await.unwrap(), [place(2, 40)]);
+    assert!(store.page(Some(place(2, 40)), 2).await.unwrap().is_empty());
+    assert_eq!(store.count().await.unwrap(), 3);
 }
 
 /// [`SessionStore::next_deadline`] follows writes and removals.

@@ -8,6 +8,7 @@
 use std::{
     collections::BTreeSet,
     hash::{BuildHasher, RandomState},
+    ops::Bound,
 };
 
 use hashbrown::HashTable;
@@ -199,6 +200,12 @@ impl Index {
     /// At most `limit` sessions whose deadline is at or before `until`, earliest first.
     pub(super) fn overdue(&self, until: Timestamp, limit: usize) -> Vec<SessionId> {
         self.deadlines.range(..=(until, SessionId([u8::MAX; 16]))).take(limit).map(|&(_, sid)| sid).collect()
+    }
+
+    /// At most `limit` sessions after `after`, in the order of deadlines and ids.
+    pub(super) fn page(&self, after: Option<(Timestamp, SessionId)>, limit: usize) -> Vec<(Timestamp, SessionId)> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.deadlines.range((from, Bound::Unbounded)).take(limit).copied().collect()
     }
 
     /// The earliest deadline.

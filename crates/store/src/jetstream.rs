@@ -319,6 +319,18 @@ impl SessionStore for JetStreamStore {
         Ok(self.shared.open()?.next_deadline())
     }
 
+    async fn page(
+        &self,
+        after: Option<(Timestamp, SessionId)>,
+        limit: usize,
+    ) -> Result<Vec<(Timestamp, SessionId)>, StoreError> {
+        Ok(self.shared.open()?.page(after, limit))
+    }
+
+    async fn count(&self) -> Result<usize, StoreError> {
+        Ok(self.shared.open()?.count())
+    }
+
     async fn deadline_moved(&self) {
         self.shared.deadline_moved.notified().await;
     }

@@ -224,6 +224,25 @@ pub trait SessionStore: Send + Sync {
     /// [`StoreError`] if the store fails.
     async fn next_deadline(&self) -> Result<Option<Timestamp>, StoreError>;
 
+    /// At most `limit` sessions that come after `after` in the order of their deadlines, and then
+    /// of their ids: all of them can be read in pages, each of which begins after the last one of
+    /// the page before. One whose deadline is later by then is on two pages, and none is missing
+    /// unless its deadline has become earlier.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the store fails.
+    async fn page(
+        &self,
+        after: Option<(Timestamp, SessionId)>,
+        limit: usize,
+    ) -> Result<Vec<(Timestamp, SessionId)>, StoreError>;
+
+    /// How many sessions there are, those whose deadline has passed included.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the store fails.
+    async fn count(&self) -> Result<usize, StoreError>;
+
     /// Resolves when [`SessionStore::next_deadline`] may have become earlier since this last
     /// resolved, even if nobody was waiting at that moment. For one task: of several that wait, one
     /// is woken. Cancel safe.

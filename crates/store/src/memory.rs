@@ -122,6 +122,18 @@ impl SessionStore for MemoryStore {
         Ok(self.open()?.index.next_deadline())
     }
 
+    async fn page(
+        &self,
+        after: Option<(Timestamp, SessionId)>,
+        limit: usize,
+    ) -> Result<Vec<(Timestamp, SessionId)>, StoreError> {
+        Ok(self.open()?.index.page(after, limit))
+    }
+
+    async fn count(&self) -> Result<usize, StoreError> {
+        Ok(self.open()?.index.len())
+    }
+
     async fn deadline_moved(&self) {
         self.deadline_moved.notified().await;
     }

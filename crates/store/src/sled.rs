@@ -245,6 +245,18 @@ impl SessionStore for SledStore {
         Ok(self.state()?.index.next_deadline())
     }
 
+    async fn page(
+        &self,
+        after: Option<(Timestamp, SessionId)>,
+        limit: usize,
+    ) -> Result<Vec<(Timestamp, SessionId)>, StoreError> {
+        Ok(self.state()?.index.page(after, limit))
+    }
+
+    async fn count(&self) -> Result<usize, StoreError> {
+        Ok(self.state()?.index.len())
+    }
+
     async fn deadline_moved(&self) {
         self.shared.deadline_moved.notified().await;
     }

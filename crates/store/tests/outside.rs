@@ -54,6 +54,18 @@ impl SessionStore for Counting {
         self.store.next_deadline().await
     }
 
+    async fn page(
+        &self,
+        after: Option<(Timestamp, SessionId)>,
+        limit: usize,
+    ) -> Result<Vec<(Timestamp, SessionId)>, StoreError> {
+        self.store.page(after, limit).await
+    }
+
+    async fn count(&self) -> Result<usize, StoreError> {
+        self.store.count().await
+    }
+
     async fn deadline_moved(&self) {
         self.store.deadline_moved().await;
     }

@@ -12,6 +12,7 @@ use crate::{
     audit::AuditTarget,
     auth::{CookieKind, ThrottleKind},
     client_address::TrustedProxies,
+    control::SocketPlace,
     http::TlsFiles,
     origins::AllowOrigin,
     secret::SecretSource,
@@ -27,6 +28,8 @@ pub struct Config {
     pub tls: Option<TlsFiles>,
     /// Address of the metrics, likewise.
     pub metrics_listen: Option<String>,
+    /// The socket of operators.
+    pub control: SocketPlace,
     /// The message bus.
     pub bus: BusKind,
     /// Whether this process is also a gateway.

@@ -84,6 +84,16 @@ pub enum StoreKind {
 }
 
 impl StoreKind {
+    /// Its name, as `--store` has it.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Sled => "sled",
+            Self::JetStream(_) => "jetstream",
+            Self::Memory => "memory",
+        }
+    }
+
     /// What tells it from other stores, if several instances may use it at the same time; none if
     /// only one may. Instances send each other this text, and those with another text do not belong
     /// together: one store must always have the same, and nothing secret may be in it, such as a

@@ -22,6 +22,7 @@ const VALUES: &[(&str, &str)] = &[
     ("tls-cert", r#""/etc/relogin/tls.pem""#),
     ("tls-key", r#""/etc/relogin/tls.key""#),
     ("metrics-listen", r#""127.0.0.1:9090""#),
+    ("control-socket", r#""/run/relogin/control.sock""#),
     ("nats", r#""nats://localhost:4222""#),
     ("nats-creds", r#""/etc/relogin/nats.creds""#),
     ("nats-ca", r#""/etc/relogin/nats-ca.pem""#),

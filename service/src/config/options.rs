@@ -37,6 +37,13 @@ pub struct Options {
     /// your monitoring can reach. The metrics are listed in docs/metrics.md.
     #[arg(long, env = "RELOGIN_METRICS_LISTEN", value_name = "HOST:PORT", help_heading = "Addresses and bus")]
     pub metrics_listen: Option<String>,
+    /// Socket on which the service answers `relogin status`, or off [default: control.sock in the
+    /// data folder, if the service has one]
+    ///
+    /// Only the user who runs the service may connect to it. The commands look for it in the data
+    /// folder, too; otherwise they have the same option.
+    #[arg(long, env = "RELOGIN_CONTROL_SOCKET", value_name = "PATH|off", help_heading = "Addresses and bus")]
+    pub control_socket: Option<PathBuf>,
     /// NATS servers through which gateways and services are reached [default: everything runs in
     /// this process]
     ///

@@ -79,6 +79,8 @@ pub enum Problem {
     TwoSecrets,
     /// Not the name of a bucket.
     Bucket(String),
+    /// There is no socket by which to ask the service.
+    NoControlSocket,
     /// Keys in cookies, but cookies are off.
     NeedsCookies,
     /// Not a subject.
@@ -128,6 +130,11 @@ pub(super) fn count(text: String) -> Result<usize, Problem> {
 
 pub(super) fn path(path: PathBuf) -> Result<PathBuf, Problem> {
     if path.as_os_str().is_empty() { Err(Problem::EmptyPath) } else { Ok(path) }
+}
+
+/// A path; none for `off`.
+pub(super) fn control_socket(text: PathBuf) -> Result<Option<PathBuf>, Problem> {
+    if text.as_os_str() == "off" { Ok(None) } else { path(text).map(Some) }
 }
 
 pub(super) fn store(text: String) -> Result<StoreName, Problem> {
@@ -361,6 +368,7 @@ impl fmt::Display for Problem {
                     "{text:?} is not the name of a bucket: use letters, digits, - and _, or choose another with --bucket"
                 )
             }
+            Self::NoControlSocket => f.write_str("is off: the service cannot be asked"),
             Self::NeedsCookies => f.write_str("needs --cookie use or require"),
             Self::Subject(text) => write!(f, "{text:?} is not a subject; write it like my.audit"),
             Self::UsersSubject(text) => write!(f, "{text:?} names no subject; write it like nats:my.users"),

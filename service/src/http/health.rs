@@ -28,7 +28,7 @@ pub struct Health {
 
 /// Why this process cannot do its work.
 #[derive(Debug, Error)]
-pub(super) enum Unhealthy {
+pub(crate) enum Unhealthy {
     #[error("the session store cannot take writes: {0}")]
     Store(#[source] StoreError),
     #[error("the session store does not answer")]
@@ -49,7 +49,8 @@ pub(super) enum Unhealthy {
 const STORE_DEADLINE: Duration = Duration::from_secs(3);
 
 impl Health {
-    pub(super) async fn check(&self) -> Result<(), Unhealthy> {
+    /// Why the process cannot do its work, if so.
+    pub(crate) async fn check(&self) -> Result<(), Unhealthy> {
         if self.stopping.is_cancelled() {
             return Err(Unhealthy::IsStopping);
         }

@@ -68,6 +68,14 @@ impl Peers {
         self.met().belonging.values().all(|other| other.users.as_deref() == Some(digest))
     }
 
+    /// The ids of the other instances with the same store, in order.
+    #[must_use]
+    pub fn belonging(&self) -> Vec<String> {
+        let mut ids: Vec<_> = self.met().belonging.keys().cloned().collect();
+        ids.sort_unstable();
+        ids
+    }
+
     /// A message of an instance with the same store.
     pub(super) fn belongs(&self, other: &Instance) {
         let mut met = self.met();

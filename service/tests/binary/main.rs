@@ -8,6 +8,7 @@ mod client;
 mod clock;
 mod cluster;
 mod connections;
+mod control;
 mod crash;
 mod instances;
 mod jetstream;

@@ -112,6 +112,14 @@ impl Replica {
         self.index.overdue(until, limit)
     }
 
+    pub(super) fn page(&self, after: Option<(Timestamp, SessionId)>, limit: usize) -> Vec<(Timestamp, SessionId)> {
+        self.index.page(after, limit)
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.index.len()
+    }
+
     pub(super) fn next_deadline(&self) -> Option<Timestamp> {
         self.index.next_deadline()
     }

@@ -136,6 +136,23 @@ impl SessionStore for View {
         Ok(self.sorted(|_| true).iter().map(|stored| stored.record.deadline()).min())
     }
 
+    async fn page(
+        &self,
+        after: Option<(Timestamp, SessionId)>,
+        limit: usize,
+    ) -> Result<Vec<(Timestamp, SessionId)>, StoreError> {
+        let mut places: Vec<_> =
+            self.sorted(|_| true).iter().map(|stored| (stored.record.deadline(), stored.record.sid)).collect();
+        places.sort_unstable();
+        places.retain(|place| after.is_none_or(|after| *place > after));
+        places.truncate(limit);
+        Ok(places)
+    }
+
+    async fn count(&self) -> Result<usize, StoreError> {
+        Ok(self.sorted(|_| true).len())
+    }
+
     async fn deadline_moved(&self) {
         self.moved.notified().await;
     }
