@@ -24,6 +24,7 @@ mod run;
 mod screen;
 mod screenshots;
 mod setup;
+mod site;
 mod size;
 mod soak;
 mod test;
@@ -51,7 +52,7 @@ const COMMANDS: &[Command] = &[
     Command {
         name: "test",
         arguments: "[STAGE...]",
-        about: "everything that must hold, or some of: format lints docs dependencies native browser firefox webkit example product packages end-to-end differential chaos",
+        about: "everything that must hold, or some of: format lints docs site dependencies native browser firefox webkit example product packages end-to-end differential chaos",
         run: test::command,
     },
     Command {
@@ -65,6 +66,12 @@ const COMMANDS: &[Command] = &[
         arguments: "[BINARY]",
         about: "build an archive and a Debian package in dist/, of a static binary or of this one, and try them",
         run: package::command,
+    },
+    Command {
+        name: "site",
+        arguments: "",
+        about: "build target/site/html, the documents as a site",
+        run: site::command,
     },
     Command {
         name: "npm",

@@ -99,6 +99,15 @@ pub(crate) fn ensure_fuzzer(context: &Context) -> Result<()> {
     cargo_tools::ensure_fuzzer(context)
 }
 
+/// Sets up what makes a site of the documents.
+///
+/// # Errors
+/// As [`ensure`].
+pub(crate) fn ensure_book(context: &Context) -> Result<()> {
+    let _lock = lock(context)?;
+    cargo_tools::ensure_book(context)
+}
+
 /// Sets up Firefox and its driver, and says where the driver is.
 ///
 /// # Errors

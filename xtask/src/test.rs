@@ -17,7 +17,7 @@ use crate::{
     npm, package, page, report,
     screen::Screen,
     setup::{self, TARGET, Tools},
-    size,
+    site, size,
 };
 
 struct Stage {
@@ -33,6 +33,7 @@ const STAGES: &[Stage] = &[
     Stage { name: "format", what: "cargo fmt --check", usually: "", run: format },
     Stage { name: "lints", what: "cargo clippy", usually: "3 min the first time", run: lints },
     Stage { name: "docs", what: "cargo doc", usually: "2 min the first time", run: docs },
+    Stage { name: "site", what: "the documents as a site, and its links", usually: "", run: site },
     Stage { name: "dependencies", what: "cargo deny", usually: "", run: dependencies },
     Stage { name: "native", what: "cargo test", usually: "5 min the first time", run: native },
     Stage { name: "browser", what: "wasm-bindgen-test in Chromium", usually: "2 min the first time", run: browser },
@@ -134,6 +135,18 @@ fn docs(workshop: &Workshop<'_>) -> Result<Outcome> {
     };
     workshop.quietly("docs", &mut doc(&["--workspace"]))?;
     workshop.quietly("docs-web", &mut doc(&["--package", WEB, "--all-features", "--target", TARGET]))
+}
+
+/// Links to the web are not followed: what they lead to changes without us.
+fn site(workshop: &Workshop<'_>) -> Result<Outcome> {
+    let site = site::build(workshop.context)?;
+    let modules = workshop.tools.path("RESCLIENT_DIR").context("linkinator was set up")?.join("node_modules");
+    let mut check = workshop.context.command(workshop.tools.path("NODE").context("Node was set up")?);
+    check.arg(modules.join("linkinator/build/src/cli.js")).arg(site);
+    check.args(["--verbosity", "error", "--recurse", "--check-fragments", "--skip", "^https?://(?!localhost)"]);
+    // An address in an example.
+    check.args(["--skip", "^http://localhost:8082/"]);
+    workshop.quietly("site-links", &mut check)
 }
 
 fn dependencies(workshop: &Workshop<'_>) -> Result<Outcome> {

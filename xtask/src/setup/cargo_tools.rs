@@ -29,6 +29,9 @@ const GECKODRIVER: &str = "0.37.1";
 /// Checks our dependencies.
 const CARGO_DENY: &str = "0.20.2";
 
+/// Makes a site of the documents.
+const MDBOOK: &str = "0.5.4";
+
 /// A download from a server that does not answer must not take longer than compiling.
 const DOWNLOAD_LIMIT: Duration = Duration::from_secs(120);
 
@@ -68,8 +71,25 @@ pub(super) fn ensure(context: &Context, needs: Needs) -> Result<()> {
             usually: "2 min",
         };
         install(context, &deny)?;
+        install(context, &book())?;
     }
     clean_up(context)
+}
+
+/// Installs what makes a site of the documents.
+pub(super) fn ensure_book(context: &Context) -> Result<()> {
+    install(context, &book())?;
+    clean_up(context)
+}
+
+fn book() -> Tool {
+    Tool {
+        package: "mdbook",
+        version: MDBOOK.to_owned(),
+        program: "mdbook",
+        options: &["--locked", "--no-default-features", "--features", "search"],
+        usually: "2 min",
+    }
 }
 
 /// Installs what runs the fuzz targets.
@@ -179,7 +199,7 @@ fn is_there(context: &Context, tool: &Tool) -> bool {
     // The shim on the path may belong to another cache.
     let program = context.find(&[tool.program]).filter(|program| !is_shim(program));
     let version = program.and_then(|program| output(context.command(program).arg("--version")));
-    version.is_some_and(|text| text.split_whitespace().any(|word| word == tool.version))
+    version.is_some_and(|text| text.split_whitespace().any(|word| word.trim_start_matches('v') == tool.version))
 }
 
 fn build_folder(context: &Context) -> PathBuf {
