@@ -21,6 +21,8 @@ pub mod opcode {
     pub const CONTINUATION: u8 = 0;
     /// A text message.
     pub const TEXT: u8 = 1;
+    /// A message of bytes.
+    pub const BINARY: u8 = 2;
     /// The end of the connection.
     pub const CLOSE: u8 = 8;
     /// A probe, which a pong answers.

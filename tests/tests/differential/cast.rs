@@ -14,7 +14,8 @@ use tokio::{
 };
 
 use crate::{
-    gateways::{Gateway, HEADS, Kind},
+    compressed::OFFER,
+    gateways::{COMPRESSED, Gateway, HEADS, Kind},
     script::Script,
     transcript::Transcript,
     wire::{Arrival, Client, Request, Response, Service, ask},
@@ -82,8 +83,9 @@ fn mine(line: &str, kind: Kind) -> Option<&str> {
 struct Cast<'a> {
     /// What `test` stands for.
     name: String,
-    /// What `LONG` stands for.
+    /// What `LONG` and `LARGE` stand for.
     long: String,
+    large: String,
     gateway: &'a Gateway,
     service: Service,
     sender: UnboundedSender<Arrival>,
@@ -99,6 +101,10 @@ struct Cast<'a> {
     /// Frames that nobody has waited for yet.
     frames: BTreeMap<u8, VecDeque<String>>,
     closed: BTreeSet<u8>,
+    /// Clients that a compressed message has come to.
+    deflated: BTreeSet<u8>,
+    /// Headers that clients connect with.
+    offers: Vec<(String, String)>,
     /// Clients that are about to connect.
     opening: BTreeSet<u8>,
     requests: Vec<Request>,
@@ -124,6 +130,7 @@ impl<'a> Cast<'a> {
         Ok(Self {
             name,
             long: "l".repeat(5_000),
+            large: (0_u32..20_000).map(|n| format!("{:x}", n.wrapping_mul(0x9e37_79b9))).collect(),
             gateway,
             service,
             sender,
@@ -135,6 +142,8 @@ impl<'a> Cast<'a> {
             answered: BTreeSet::new(),
             frames: BTreeMap::new(),
             closed: BTreeSet::new(),
+            deflated: BTreeSet::new(),
+            offers: if script.on == COMPRESSED { vec![(OFFER.0.into(), OFFER.1.into())] } else { Vec::new() },
             opening: BTreeSet::new(),
             requests: Vec::new(),
             asked: BTreeMap::new(),
@@ -153,6 +162,10 @@ impl<'a> Cast<'a> {
         } else if let Some(number) = first.strip_suffix(">>") {
             let number = number.parse()?;
             self.client(number).await?.send_binary(rest.to_owned()).await?;
+        } else if let Some(number) = first.strip_suffix(">~") {
+            let number = number.parse()?;
+            let (id, request) = rest.split_once(' ').context("a request without an id")?;
+            self.client(number).await?.send_in_frames(frame(id, request)).await?;
         } else if let Some(number) = first.strip_suffix('>') {
             let number = number.parse()?;
             let text = match rest.split_once(' ').filter(|(id, _)| id.parse::<u64>().is_ok()) {
@@ -242,6 +255,7 @@ impl<'a> Cast<'a> {
             let number = number.parse()?;
             match rest {
                 "closed" => return self.until(|cast| cast.closed.contains(&number)).await,
+                "deflated" => return self.until(|cast| cast.deflated.contains(&number)).await,
                 "opened" => return self.until(|cast| !cast.opening.contains(&number)).await,
                 _ => {}
             }
@@ -326,6 +340,7 @@ impl<'a> Cast<'a> {
                     self.frames.entry(number).or_default().push_back(text);
                 }
             },
+            Arrival::Deflated(number) => drop(self.deflated.insert(number)),
             Arrival::Opened(number, opened) => {
                 let opened = opened?;
                 self.transcript.add(&format!("{number}<"), shown(&opened.response));
@@ -393,7 +408,9 @@ impl<'a> Cast<'a> {
     /// The client of this number, which connects if it has not yet.
     async fn client(&mut self, number: u8) -> Result<&mut Client> {
         if !self.clients.contains_key(&number) {
-            let opened = Client::open(number, self.gateway.addr, "/", &[], self.sender.clone()).await?;
+            let opened = Client::open(number, self.gateway.addr, "/", &self.offers, self.sender.clone()).await?;
+            let is_agreed = opened.response.headers.iter().any(|(name, _)| name == "sec-websocket-extensions");
+            ensure!(is_agreed != self.offers.is_empty(), "it is not agreed on compression: {:?}", opened.response);
             self.clients.insert(number, opened.client.with_context(|| format!("refused: {:?}", opened.response))?);
             self.own_request(number, r#"version","params":{"protocol":"1.2.3"}"#).await?;
             self.learn_cid(number).await?;
@@ -448,6 +465,7 @@ impl<'a> Cast<'a> {
         let name_of = |word: &str| match word {
             "test" => Some(self.name.as_str()),
             "LONG" => Some(self.long.as_str()),
+            "LARGE" => Some(self.large.as_str()),
             _ => self.cids.iter().find(|(_, name)| *name == word).map(|(cid, _)| cid.as_str()),
         };
         let words = text.split_inclusive(|end: char| !end.is_ascii_alphanumeric());
@@ -465,7 +483,8 @@ impl<'a> Cast<'a> {
         let (slashed, host) = (self.name.replace('.', "/"), self.gateway.addr.to_string());
         // Connection ids first: the short name of this run may be part of one.
         let cids = self.cids.iter().map(|(cid, name)| (cid.as_str(), name.as_str()));
-        let others = [(&self.long, "LONG"), (&self.name, "test"), (&slashed, "test"), (&host, "HOST")];
+        let others =
+            [(&self.large, "LARGE"), (&self.long, "LONG"), (&self.name, "test"), (&slashed, "test"), (&host, "HOST")];
         let names: Vec<_> = cids.chain(others.map(|(text, name)| (text.as_str(), name))).collect();
         self.transcript.renamed(|text| renamed(text, &names))
     }

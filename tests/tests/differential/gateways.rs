@@ -42,6 +42,9 @@ impl Kind {
 /// the method is one for all.
 pub(crate) const HEADS: &str = "heads";
 
+/// The configuration with compressed messages.
+pub(crate) const COMPRESSED: &str = "compressed";
+
 /// What scripts can ask for, and what is in the configuration file then, beside addresses. A long
 /// timeout is the default: on a busy machine a script's service may take its time.
 fn options(name: &str) -> Option<Value> {
@@ -56,6 +59,7 @@ fn options(name: &str) -> Option<Value> {
         "heads" => {
             json!({ "allowOrigin": "https://one.example", "headerAuth": "heads.connect", "wsHeaderAuth": "heads.connect" })
         }
+        COMPRESSED => json!({ "wsCompression": true }),
         "throttled" => json!({ "resetThrottle": 2, "referenceThrottle": 2 }),
         "metrics" => json!({}),
         _ => return None,

@@ -264,7 +264,7 @@ impl World {
                 }
             }
             Arrival::Closed(number, code) => anyhow::bail!("client {number} is closed with {code:?}"),
-            Arrival::Opened(..) | Arrival::Response(..) => {}
+            Arrival::Opened(..) | Arrival::Deflated(_) | Arrival::Response(..) => {}
         }
         Ok(())
     }

@@ -16,6 +16,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use futures_util::{StreamExt, stream};
 
 mod cast;
+mod compressed;
 mod gateways;
 mod history;
 mod rules;
@@ -23,7 +24,7 @@ mod script;
 mod transcript;
 mod wire;
 
-use gateways::{Gateways, HEADS, KINDS, Kind};
+use gateways::{COMPRESSED, Gateways, HEADS, KINDS, Kind};
 use script::Script;
 use transcript::{Difference, Transcript};
 
@@ -36,12 +37,22 @@ const ONLY: &str = "RELOGIN_DIFFERENTIAL";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn scripts_have_the_same_outcome_at_both_gateways() -> Result<()> {
+    play_all("scripts", script::all()?).await
+}
+
+/// Compression changes what is on the wire, and nothing else.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn scripts_have_the_same_outcome_with_compressed_messages() -> Result<()> {
+    let plain = script::all()?.into_iter().filter(|script| script.on == "plain" && !script.opens_by_itself());
+    play_all(COMPRESSED, plain.map(|script| Script { on: COMPRESSED.to_owned(), ..script }).collect()).await
+}
+
+async fn play_all(run: &str, scripts: Vec<Script>) -> Result<()> {
     let only = env::var(ONLY).unwrap_or_default();
-    let scripts = script::all()?.into_iter().enumerate().filter(|(_, script)| script.name.contains(&only));
+    let scripts = scripts.into_iter().enumerate().filter(|(_, script)| script.name.contains(&only));
     let scripts: Vec<_> = scripts.collect();
-    ensure!(!scripts.is_empty(), "there is no script with `{only}` in its name");
     let count = scripts.len();
-    let gateways = Arc::new(Gateways::start("scripts").await?);
+    let gateways = Arc::new(Gateways::start(run).await?);
     let plays = scripts.into_iter().map(|(number, script)| {
         let gateways = gateways.clone();
         async move {

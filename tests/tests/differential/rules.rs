@@ -411,6 +411,19 @@ const HTTP: &[Rule] = &[
             "references_are_followed_two_at_a_time",
         ],
     ),
+    (
+        "messages are compressed where both sides want it, and say the same",
+        &[
+            "what_is_agreed_on",
+            "without_the_option_nothing_is_agreed_on",
+            "a_window_that_is_asked_of_the_server",
+            "large_messages_are_compressed",
+            "large_messages_for_several_clients",
+            "many_messages",
+            "credentials_arrive_however_they_are_sent",
+        ],
+    ),
+    ("messages may come in frames", &["compressed_messages_in_frames", "messages_in_frames"]),
     ("metrics have the same names and counts", &["metrics_of_both"]),
 ];
 

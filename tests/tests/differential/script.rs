@@ -15,8 +15,9 @@
 //!
 //! What happens stands at the margin:
 //! - `1> 7 get.test.a {…}`: client 1 sends a request; `1> {…}`: any text; `1>> {…}`: the same in a
-//!   binary frame; `1! get.test.a {…}`: sends a request and waits for its answer. A client connects
-//!   when it is first named, and says that it speaks version 1.2.3;
+//!   binary frame; `1>~ 7 …`: in many small frames, with pings between them; `1! get.test.a {…}`:
+//!   sends a request and waits for its answer. A client connects when it is first named, and says
+//!   that it speaks version 1.2.3;
 //! - `1 open /path | Header: value`: it connects with that, and says nothing; `1 connecting`: the
 //!   same, and does not wait until it is connected, as `1< opened` does; `1 cid`: it learns
 //!   its cid, which `c1` stands for from then on; `1 token {…}`: it gets the token, and an answer
@@ -36,11 +37,12 @@
 //! - `get.test.a`: a request to the service; `get.test.a {…}`: with this payload; `get.test.*`: any
 //!   whose subject begins so; `!get.test.*`: nothing of the kind has come;
 //! - `1< 7`, `1< test.a.change`: an answer, an event, and what comes before it; `1< {…}`: this must
-//!   be the next frame; `1< closed`;
+//!   be the next frame; `1< closed`; `1< deflated`: a compressed message has come;
 //! - `200`, `404 {…}`: the response to the last HTTP request; `Location: …`: a header of it;
 //!   `http`: any response.
 //!
-//! `test` stands for a name that no other script uses, `LONG` for 5,000 letters.
+//! `test` stands for a name that no other script uses, `LONG` for 5,000 letters, `LARGE` for
+//! 150,000 digits.
 
 use std::{collections::BTreeSet, fs, path::Path};
 
@@ -56,6 +58,13 @@ pub(crate) struct Script {
     pub(crate) on: String,
     pub(crate) differs: Option<Differs>,
     pub(crate) lines: Vec<String>,
+}
+
+impl Script {
+    /// True if it says with which headers a client connects.
+    pub(crate) fn opens_by_itself(&self) -> bool {
+        self.lines.iter().any(|line| line.contains(" open") || line.contains(" connecting"))
+    }
 }
 
 /// A difference on purpose.

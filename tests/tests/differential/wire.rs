@@ -6,7 +6,7 @@ use std::{fmt::Write as _, net::SocketAddr};
 
 use anyhow::{Context, Result, bail};
 use futures_util::{SinkExt, StreamExt, stream::SplitSink};
-use relogin_tests::in_time;
+use relogin_tests::{in_time, raw::opcode};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -15,8 +15,17 @@ use tokio::{
 };
 use tokio_tungstenite::{
     WebSocketStream, client_async,
-    tungstenite::{ClientRequestBuilder, Error, Message, http},
+    tungstenite::{
+        ClientRequestBuilder, Error, Message,
+        http::{self, header::SEC_WEBSOCKET_EXTENSIONS},
+        protocol::frame::{
+            Frame,
+            coding::{Data, OpCode},
+        },
+    },
 };
+
+use crate::compressed::{self, Received};
 
 /// What comes to a script.
 pub(crate) enum Arrival {
@@ -24,6 +33,8 @@ pub(crate) enum Arrival {
     Opened(u8, Result<Opened>),
     /// A text frame for a client.
     Frame(u8, String),
+    /// The frame that comes next was compressed.
+    Deflated(u8),
     /// A client's connection has ended, with this close code if there was one.
     Closed(u8, Option<u16>),
     /// A response to an HTTP request.
@@ -89,9 +100,18 @@ pub(crate) struct Response {
 
 /// A WebSocket, which ends without a close frame when it is dropped.
 pub(crate) struct Client {
-    sink: SplitSink<WebSocketStream<TcpStream>, Message>,
+    sink: Sink,
     reader: JoinHandle<()>,
 }
+
+enum Sink {
+    Plain(SplitSink<WebSocketStream<TcpStream>, Message>),
+    /// With compression agreed on.
+    Compressing(compressed::Sender),
+}
+
+/// How many bytes are in a frame of a message that is sent in several.
+const PART: usize = 100;
 
 /// What became of an attempt to open one: a client, or nothing, and the response.
 pub(crate) struct Opened {
@@ -117,6 +137,13 @@ impl Client {
             Ok(client_async(request, stream).await)
         };
         match in_time("a WebSocket", connect).await? {
+            Ok((socket, response)) if response.headers().contains_key(SEC_WEBSOCKET_EXTENSIONS) => {
+                // Neither of the gateways says anything first.
+                let (sender, receiver) = compressed::split(socket.into_inner());
+                let reader = tokio::spawn(read_compressed(number, receiver, arrivals));
+                let client = Self { sink: Sink::Compressing(sender), reader };
+                Ok(Opened { client: Some(client), response: Response::of(&response) })
+            }
             Ok((socket, response)) => {
                 let (sink, mut frames) = socket.split();
                 let reader = tokio::spawn(async move {
@@ -132,7 +159,8 @@ impl Client {
                     };
                     let _ = arrivals.send(Arrival::Closed(number, code));
                 });
-                Ok(Opened { client: Some(Self { sink, reader }), response: Response::of(&response) })
+                let client = Self { sink: Sink::Plain(sink), reader };
+                Ok(Opened { client: Some(client), response: Response::of(&response) })
             }
             Err(Error::Http(response)) => Ok(Opened { client: None, response: Response::of(&response) }),
             Err(error) => Err(error).context("opening a WebSocket"),
@@ -140,16 +168,61 @@ impl Client {
     }
 
     pub(crate) async fn send(&mut self, text: String) -> Result<()> {
-        self.sink.send(Message::text(text)).await.context("sending a frame")
+        match &mut self.sink {
+            Sink::Plain(sink) => sink.send(Message::text(text)).await.context("sending a frame"),
+            Sink::Compressing(sender) => sender.send(opcode::TEXT, text.as_bytes(), usize::MAX).await,
+        }
+    }
+
+    /// Sends a message in many small frames, with a ping after each but the last.
+    pub(crate) async fn send_in_frames(&mut self, text: String) -> Result<()> {
+        let sink = match &mut self.sink {
+            Sink::Plain(sink) => sink,
+            Sink::Compressing(sender) => return sender.send(opcode::TEXT, text.as_bytes(), PART).await,
+        };
+        let mut kind = Data::Text;
+        let mut parts = text.as_bytes().chunks(PART).peekable();
+        while let Some(part) = parts.next() {
+            let is_last = parts.peek().is_none();
+            let frame = Frame::message(part.to_vec(), OpCode::Data(kind), is_last);
+            sink.send(Message::Frame(frame)).await.context("sending a frame")?;
+            kind = Data::Continue;
+            if !is_last {
+                sink.send(Message::Ping("here".into())).await.context("sending a ping")?;
+            }
+        }
+        Ok(())
     }
 
     pub(crate) async fn send_binary(&mut self, text: String) -> Result<()> {
-        self.sink.send(Message::binary(text)).await.context("sending a frame")
+        match &mut self.sink {
+            Sink::Plain(sink) => sink.send(Message::binary(text)).await.context("sending a frame"),
+            Sink::Compressing(sender) => sender.send(opcode::BINARY, text.as_bytes(), usize::MAX).await,
+        }
     }
 
     pub(crate) async fn close(&mut self) -> Result<()> {
-        self.sink.close().await.context("closing")
+        match &mut self.sink {
+            Sink::Plain(sink) => sink.close().await.context("closing"),
+            Sink::Compressing(sender) => sender.close().await,
+        }
     }
+}
+
+async fn read_compressed(number: u8, mut receiver: compressed::Receiver, arrivals: UnboundedSender<Arrival>) {
+    let code = loop {
+        match receiver.next().await {
+            Ok(Received::Text { text, is_deflated }) => {
+                if is_deflated {
+                    let _ = arrivals.send(Arrival::Deflated(number));
+                }
+                let _ = arrivals.send(Arrival::Frame(number, text));
+            }
+            Ok(Received::Close(code)) => break code,
+            Err(_) => break None,
+        }
+    };
+    let _ = arrivals.send(Arrival::Closed(number, code));
 }
 
 impl Drop for Client {
