@@ -32,6 +32,8 @@ mod requests;
 mod responses;
 mod socket;
 mod stop;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod trace;
 
 pub use counts::{DeflateStats, End, Refusal, Stats};

@@ -5,6 +5,7 @@
 #![expect(clippy::panic, clippy::unwrap_used, reason = "a body says by a panic that something does not hold")]
 
 mod client;
+mod compressed;
 mod gateway;
 mod jwt;
 mod key;
@@ -26,6 +27,7 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("service_message", wire::service_message),
     ("service_requests", service::requests),
     ("gateway_machine", gateway::machine),
+    ("compressed_message", compressed::message),
     ("client_machine", client::machine),
     ("session_rules", rules::commands),
     ("device_key", rules::device),
