@@ -3,6 +3,7 @@
 
 mod config_file;
 pub mod control;
+mod gateway_alone;
 pub mod health;
 pub mod manual;
 mod nats;
@@ -23,6 +24,7 @@ use relogin_users::UserChange;
 
 use self::{
     control::{ControlCommand, PlaceArgs},
+    gateway_alone::{GatewayArgs, only_of_a_gateway},
     nats::NatsLogin,
     user::UserEdit,
 };
@@ -47,11 +49,13 @@ enum CliCommand {
     /// Each option is taken from the command line, else from the environment, else from
     /// relogin.toml.
     Serve(Box<ServeArgs>),
-    /// Run the embedded gateway alone, in the place of a Resgate and with its configuration file
+    /// Run the embedded gateway alone, between clients and services on NATS, in the place of a
+    /// Resgate
     ///
-    /// Resgate's defaults hold: port 8080 on all addresses, pages of all origins. What is different
-    /// is in docs/gateway.md.
-    Gateway(GatewayArgs),
+    /// Each option is taken from the command line, else from the environment, else from
+    /// relogin.toml or a configuration file of Resgate. What is different from Resgate is in
+    /// docs/gateway.md.
+    Gateway(Box<GatewayArgs>),
     /// Edit the users file; a running service notices within a second or two
     User(UserArgs),
     /// Check or repair the session store of a stopped service
@@ -101,16 +105,6 @@ struct ServeArgs {
     config: ConfigArgs,
     #[command(flatten)]
     options: Options,
-}
-
-#[derive(Debug, Args)]
-struct GatewayArgs {
-    /// Resgate's configuration file, in JSON
-    #[arg(long, value_name = "FILE")]
-    resgate_config: PathBuf,
-    /// Address for clients, instead of that in the file
-    #[arg(long, value_name = "HOST:PORT", value_parser = parse_listen)]
-    listen: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -234,8 +228,8 @@ enum UserCommand {
 pub enum Invocation {
     /// `relogin serve`.
     Serve(Layers),
-    /// `relogin gateway`, with Resgate's configuration file, and maybe another address.
-    Gateway(PathBuf, Option<String>),
+    /// `relogin gateway`, maybe with Resgate's configuration file.
+    Gateway(Layers, Option<PathBuf>),
     /// `relogin user`; the options that can be given are `users`, `password-cost` and `config`.
     User(Layers, UserEdit),
     /// `relogin user changed`; the options that can be given are `data` and `config`.
@@ -274,7 +268,10 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocation, Str
     let (_, matches) = matches.subcommand().expect("clap demands a subcommand");
     Ok(match cli.command {
         CliCommand::Serve(args) => Invocation::Serve(layers(args.options, args.config, matches)),
-        CliCommand::Gateway(GatewayArgs { resgate_config, listen }) => Invocation::Gateway(resgate_config, listen),
+        CliCommand::Gateway(args) => {
+            let GatewayArgs { resgate_config, config, options } = *args;
+            Invocation::Gateway(layers(options, config, matches), resgate_config)
+        }
         CliCommand::Store(StoreArgs { config, data, command }) => match command {
             StoreSubcommand::InPlace(command) => {
                 Invocation::Store(layers(Options { data, ..Options::default() }, config, matches), command)
@@ -310,18 +307,21 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocation, Str
     })
 }
 
-/// The clap command. An empty environment variable counts as not set.
+/// The clap command. An empty environment variable counts as not set, and of the options of
+/// `relogin serve`, `relogin gateway` takes those that are about a gateway.
 fn command() -> clap::Command {
     fn without_empty(arg: clap::Arg) -> clap::Arg {
         let is_empty = arg.get_env().and_then(std::env::var_os).is_some_and(|value| value.is_empty());
         if is_empty { arg.env(None) } else { arg }
     }
-    Cli::command().mut_subcommands(|command| command.mut_args(without_empty))
+    Cli::command()
+        .mut_subcommand("gateway", |gateway| gateway.mut_args(only_of_a_gateway))
+        .mut_subcommands(|command| command.mut_args(without_empty))
 }
 
 fn completions(shell: Shell) -> String {
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "relogin", &mut script);
+    clap_complete::generate(shell, &mut command(), "relogin", &mut script);
     String::from_utf8_lossy(&script).into_owned()
 }
 
@@ -395,6 +395,7 @@ fn parse_sid(text: &str) -> Result<SessionId, &'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::OF_THE_GATEWAY_ALONE;
 
     fn parsed(args: &str) -> Result<Invocation, String> {
         parse(args.split(' ').map(Into::into))
@@ -449,6 +450,30 @@ mod tests {
             matches!(parsed("relogin serve --help"), Ok(Invocation::Print(text)) if text.contains("--key-lifetime"))
         );
         assert!(parsed("relogin").unwrap_err().contains("Usage: relogin"));
+    }
+
+    #[test]
+    fn the_gateway_alone_takes_what_is_about_a_gateway() {
+        let Ok(Invocation::Gateway(layers, None)) =
+            parsed("relogin gateway --nats nats://a --ws-compression --log warn")
+        else {
+            panic!()
+        };
+        let Options { nats, ws_compression, log, .. } = layers.given;
+        assert_eq!([nats, ws_compression, log].map(Option::unwrap_or_default), ["nats://a", "true", "warn"]);
+        for args in ["--data folder", "--demo", "--public-url https://a.example"] {
+            let line = parsed(&format!("relogin gateway {args}")).unwrap_err();
+            assert!(line.ends_with("it is an option of `relogin serve`; see `relogin gateway --help`"), "{line}");
+        }
+        let line = parsed("relogin gateway --resgate-config a --config b").unwrap_err();
+        assert!(line.contains("'--resgate-config <FILE>' cannot be used with '--config <FILE>'"), "{line}");
+        let Ok(Invocation::Print(help)) = parsed("relogin gateway --help") else { panic!() };
+        let serve = command().find_subcommand("serve").expect("there is such a command").clone();
+        for option in serve.get_arguments().filter(|option| option.get_help_heading().is_some()) {
+            let is_listed = help.contains(&format!("--{} ", option.get_long().unwrap()))
+                || help.contains(&format!("--{}[", option.get_long().unwrap()));
+            assert_eq!(is_listed, OF_THE_GATEWAY_ALONE.iter().any(|id| option.get_id() == id), "{}", option.get_id());
+        }
     }
 
     #[test]

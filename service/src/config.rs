@@ -1,6 +1,7 @@
 //! Resolves and checks the options of `relogin serve`. Must not start anything.
 
 mod gateway;
+mod gateway_alone;
 mod layers;
 mod log_filter;
 mod options;
@@ -18,12 +19,13 @@ use relogin_bus::nats::NatsConfig;
 use relogin_gateway::{HttpApi, Methods};
 use relogin_session::Policy;
 
+pub use gateway_alone::gateway_alone;
 pub use layers::Layers;
-pub use options::Options;
+pub use options::{OF_THE_GATEWAY_ALONE, Options};
 use origin::Value;
 pub use origin::{ConfigError, Origin};
 use relogin_users::{cost::Cost, password_rules::PasswordRules};
-pub use resgate::resgate;
+use resgate::resgate;
 pub use values::{Problem, listen, replicas};
 
 use crate::{
@@ -89,12 +91,7 @@ pub fn resolve(layers: Layers) -> Result<Config, ConfigError> {
             url: url.value,
             credentials: options.nats_creds()?.map(|path| path.value),
             ca: options.nats_ca()?.map(|path| path.value),
-            certificate: match (options.nats_cert()?, options.nats_key()?) {
-                (Some(certificate), Some(key)) => Some((certificate.value, key.value)),
-                (Some(certificate), None) => return Err(certificate.is_wrong(Problem::NeedsOther("--nats-key"))),
-                (None, Some(key)) => return Err(key.is_wrong(Problem::NeedsOther("--nats-cert"))),
-                (None, None) => None,
-            },
+            certificate: certificate_for_nats(&options)?,
         }),
     };
 
@@ -139,7 +136,7 @@ pub fn resolve(layers: Layers) -> Result<Config, ConfigError> {
         },
         bus,
         gateway: kind,
-        gateway_options: gateway_options(&options)?,
+        gateway_options: gateway_options(&options, relogin_gateway::Options::default())?,
         ws_paths: options
             .ws_path()?
             .map_or_else(|| DEFAULT_WS_PATHS.map(str::to_owned).into(), |path| vec![path.value]),
@@ -218,24 +215,41 @@ fn data(options: &layers::Given) -> Result<PathBuf, ConfigError> {
     Ok(options.data()?.map_or_else(|| PathBuf::from(DEFAULT_DATA), |data| data.value))
 }
 
-fn gateway_options(options: &layers::Given) -> Result<relogin_gateway::Options, ConfigError> {
-    let default = HttpApi::default();
+/// The options of the gateway that are given, and what `below` says of the others.
+fn gateway_options(
+    options: &layers::Given,
+    below: relogin_gateway::Options,
+) -> Result<relogin_gateway::Options, ConfigError> {
+    let HttpApi { path, encoding, methods: Methods { put, patch, delete } } = below.api;
     Ok(relogin_gateway::Options {
-        ws_header_auth: options.ws_header_auth()?.map(|method| method.value),
-        ws_compression: options.ws_compression()?.is_some_and(|it| it.value),
-        header_auth: options.header_auth()?.map(|method| method.value),
+        ws_header_auth: options.ws_header_auth()?.map(|method| method.value).or(below.ws_header_auth),
+        ws_compression: options.ws_compression()?.map_or(below.ws_compression, |it| it.value),
+        header_auth: options.header_auth()?.map(|method| method.value).or(below.header_auth),
         api: HttpApi {
-            path: options.api_path()?.map_or(default.path, |path| path.value),
-            encoding: options.api_encoding()?.map_or(default.encoding, |encoding| encoding.value),
+            path: options.api_path()?.map_or(path, |path| path.value),
+            encoding: options.api_encoding()?.map_or(encoding, |encoding| encoding.value),
             methods: Methods {
-                put: options.put_method()?.map(|method| method.value),
-                patch: options.patch_method()?.map(|method| method.value),
-                delete: options.delete_method()?.map(|method| method.value),
+                put: options.put_method()?.map(|method| method.value).or(put),
+                patch: options.patch_method()?.map(|method| method.value).or(patch),
+                delete: options.delete_method()?.map(|method| method.value).or(delete),
             },
         },
-        request_timeout: options.request_timeout()?.map(|time| Duration::from_millis(time.value)),
-        reset_throttle: options.reset_throttle()?.map(|count| count.value),
-        reference_throttle: options.reference_throttle()?.map(|count| count.value),
+        request_timeout: options
+            .request_timeout()?
+            .map(|time| Duration::from_millis(time.value))
+            .or(below.request_timeout),
+        reset_throttle: options.reset_throttle()?.map(|count| count.value).or(below.reset_throttle),
+        reference_throttle: options.reference_throttle()?.map(|count| count.value).or(below.reference_throttle),
+    })
+}
+
+/// Certificate and key by which NATS servers recognise this one.
+fn certificate_for_nats(options: &layers::Given) -> Result<Option<(PathBuf, PathBuf)>, ConfigError> {
+    Ok(match (options.nats_cert()?, options.nats_key()?) {
+        (Some(certificate), Some(key)) => Some((certificate.value, key.value)),
+        (Some(certificate), None) => return Err(certificate.is_wrong(Problem::NeedsOther("--nats-key"))),
+        (None, Some(key)) => return Err(key.is_wrong(Problem::NeedsOther("--nats-cert"))),
+        (None, None) => None,
     })
 }
 

@@ -103,9 +103,8 @@ fn run(args: impl Iterator<Item = OsString>) -> anyhow::Result<ExitCode> {
             let log = config.log.clone();
             return run_server(log.as_deref(), serve(config));
         }
-        Ok(Invocation::Gateway(file, listen)) => {
-            let mut config = config::resgate(&file)?;
-            config.listening.listen = listen.or(config.listening.listen);
+        Ok(Invocation::Gateway(layers, file)) => {
+            let config = config::gateway_alone(layers, file.as_deref())?;
             let log = config.log.clone();
             return run_server(log.as_deref(), serve_gateway(config));
         }

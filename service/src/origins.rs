@@ -136,7 +136,7 @@ impl Origins {
         };
         match self.complaints.note("page", page, Instant::now()) {
             Some(page) if self.has_no_page => {
-                tracing::warn!("refused a page of {page:?}; if it may connect, add it to allowOrigin");
+                tracing::warn!("refused a page of {page:?}; if it may connect, add it to --allow-origin");
             }
             Some(page) if page == OPAQUE => tracing::warn!(
                 "refused a page without an origin (null), such as a file; --allow-origin null accepts all of them"

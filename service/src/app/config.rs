@@ -115,6 +115,12 @@ pub struct GatewayConfig {
     pub ws_paths: Vec<String>,
     /// Which pages may connect.
     pub allow_origin: AllowOrigin,
+    /// The proxies that may name their clients.
+    pub trusted_proxies: TrustedProxies,
+    /// The limit of connections, as that of [`Config`].
+    pub max_connections: Option<usize>,
+    /// The limit of connections from one address, likewise.
+    pub max_connections_per_address: Option<usize>,
     /// How long a stop may take to close connections.
     pub drain: Duration,
     /// The log filter; none: `RUST_LOG` decides.

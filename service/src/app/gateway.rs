@@ -18,7 +18,6 @@ use super::{
     tasks::{Tasks, Watch},
 };
 use crate::{
-    client_address::TrustedProxies,
     descriptors,
     http::{ConnectionLimits, Health, HttpCounts, Site, Tls},
     instance::Peers,
@@ -58,7 +57,8 @@ impl GatewayApp {
         if let Some(nats) = nats {
             background.open("following permissions", |stop| async move { nats.follow_permissions(stop).await });
         }
-        let origins = Origins::new(Vec::new(), config.allow_origin, address, false);
+        let proxies = config.trusted_proxies;
+        let origins = Origins::new(Vec::new(), config.allow_origin, address, !proxies.is_empty());
         let origins = origins.over_tls(tls.is_some()).without_page();
         let has_header_auth = config.options.header_auth.is_some();
         let gateway = Arc::new(Gateway::start(Arc::clone(&bus), config.options, Limits::default()));
@@ -85,14 +85,12 @@ impl GatewayApp {
             cookie: None,
             ws_paths: config.ws_paths,
             has_header_auth,
-            proxies: TrustedProxies::default(),
+            proxies,
             origins: Arc::new(origins),
             tls: tls.clone(),
             counts,
         };
-        // Whoever replaces Resgate has as many connections from one address as before.
-        let limits =
-            ConnectionLimits { per_address: Some(usize::MAX), ..ConnectionLimits::new(None, None, descriptors) };
+        let limits = ConnectionLimits::new(config.max_connections, config.max_connections_per_address, descriptors);
         listeners.serve(&doors, &background, site, limits, metrics);
         let drain = config.drain;
         Ok(Self { bus, gateway, drain, address, tls, doors, background, watch, _stopping: stopping })

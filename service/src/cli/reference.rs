@@ -12,6 +12,7 @@ use super::{
     command,
     serve_option::{self, ServeOption, wrap},
 };
+use crate::config::OF_THE_GATEWAY_ALONE;
 
 const WIDTH: usize = 100;
 
@@ -24,6 +25,7 @@ configuration file. The file is `relogin.toml` in the working directory, or what
 (`RELOGIN_CONFIG`) names; its keys are the option names without the dashes, as in
 `listen = \"127.0.0.1:8080\"`; `relogin config` prints one with every option as a comment. An empty
 environment variable counts as not set. Times are written like `90s`, `10m`, `24h` or `30d`.
+`relogin gateway`, the gateway alone, has those of them that say so.
 [operations.md](operations.md) describes running the service.
 ";
 
@@ -54,7 +56,9 @@ fn section(page: &mut String, option: &ServeOption) {
     wrap(page, "", &option.summary, WIDTH);
     let default = option.default.as_deref().unwrap_or("none");
     page.push('\n');
-    wrap(page, "", &format!("Default: {default}. Environment: `{variable}`. File: `{name}`."), WIDTH);
+    let is_of_both = OF_THE_GATEWAY_ALONE.contains(&name.replace('-', "_").as_str());
+    let also = if is_of_both { " Also of `relogin gateway`." } else { "" };
+    wrap(page, "", &format!("Default: {default}. Environment: `{variable}`. File: `{name}`.{also}"), WIDTH);
     for paragraph in &option.details {
         page.push('\n');
         wrap(page, "", &linked(paragraph), WIDTH);

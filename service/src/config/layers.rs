@@ -55,6 +55,12 @@ pub(super) struct Given {
 }
 
 impl Layers {
+    /// What is given without any file.
+    pub(super) fn without_file(self) -> Given {
+        let (file, path, lines) = (Options::default(), PathBuf::new(), HashMap::new());
+        Given { above: self.given, from_env: self.from_env, file, path, lines }
+    }
+
     /// Reads the file.
     pub(super) fn read(self) -> Result<Given, ConfigError> {
         let path = self.config.clone().unwrap_or_else(|| DEFAULT_FILE.into());

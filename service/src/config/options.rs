@@ -300,6 +300,37 @@ pub struct Options {
     pub demo: Option<String>,
 }
 
+/// The options that `relogin gateway` has, too.
+pub const OF_THE_GATEWAY_ALONE: &[&str] = &[
+    "listen",
+    "tls_cert",
+    "tls_key",
+    "metrics_listen",
+    "nats",
+    "nats_creds",
+    "nats_ca",
+    "nats_cert",
+    "nats_key",
+    "allow_origin",
+    "trusted_proxy",
+    "ws_path",
+    "ws_header_auth",
+    "ws_compression",
+    "api_path",
+    "api_encoding",
+    "header_auth",
+    "put_method",
+    "patch_method",
+    "delete_method",
+    "request_timeout",
+    "reset_throttle",
+    "reference_throttle",
+    "max_connections",
+    "max_connections_per_address",
+    "drain",
+    "log",
+];
+
 fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<String>>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged, expecting = "expected a text or a list of texts")]

@@ -49,6 +49,9 @@ pub enum ConfigError {
         /// Why, and what to do.
         reason: String,
     },
+    /// A gateway between clients and nothing.
+    #[error("--nats is missing: name the NATS servers, or a configuration file of Resgate (--resgate-config)")]
+    NoNats,
     /// An option's value is invalid.
     #[error("{origin} {problem}")]
     Value {

@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     app::config::{GatewayConfig, Listening},
+    client_address::TrustedProxies,
     http::TlsFiles,
     origins::AllowOrigin,
 };
@@ -67,7 +68,7 @@ const SECONDS: u64 = 10;
 ///
 /// # Errors
 /// [`ConfigError`] if the file cannot be read, or an option cannot be taken over.
-pub fn resgate(path: &Path) -> Result<GatewayConfig, ConfigError> {
+pub(super) fn resgate(path: &Path) -> Result<GatewayConfig, ConfigError> {
     let text = fs::read_to_string(path).map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
     let options = parse(&text).map_err(|(line, message)| ConfigError::File { path: path.to_owned(), line, message })?;
     options.resolve().map_err(|(option, reason)| ConfigError::Resgate { path: path.to_owned(), option, reason })
@@ -195,6 +196,10 @@ impl Resgate {
             options,
             ws_paths: vec![read("wsPath", self.wspath, gateway::url_path)?.unwrap_or_else(|| WS_PATH.to_owned())],
             allow_origin: allow_origin.unwrap_or(AllowOrigin::Any),
+            trusted_proxies: TrustedProxies::default(),
+            max_connections: None,
+            // Whoever replaces Resgate has as many connections from one address as before.
+            max_connections_per_address: Some(usize::MAX),
             drain: DEFAULT_DRAIN,
             log: level.map(str::to_owned),
         })

@@ -10,6 +10,7 @@ mod cluster;
 mod connections;
 mod control;
 mod crash;
+mod gateway_options;
 mod instances;
 mod jetstream;
 mod last_seen;

@@ -23,7 +23,7 @@ struct Scraped {
     order: Vec<String>,
 }
 
-async fn respond(address: &str, path: &str) -> String {
+pub(crate) async fn respond(address: &str, path: &str) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
     let request = format!("GET {path} HTTP/1.1\r\nHost: metrics\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
@@ -33,7 +33,7 @@ async fn respond(address: &str, path: &str) -> String {
 }
 
 /// The address of the metrics, as the log names it.
-async fn address_of(service: &Service) -> String {
+pub(crate) async fn address_of(service: &Service) -> String {
     service.says("metrics are on").await;
     let said = service.said();
     let (_, rest) = said.split_once("metrics are on http://").unwrap();

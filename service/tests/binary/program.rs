@@ -125,6 +125,18 @@ impl Service {
         response.split(' ').nth(1).unwrap().parse().unwrap()
     }
 
+    /// The head of the response to a request with `headers`, each of which ends its line.
+    pub(crate) async fn head_of(&self, path: &str, headers: &str) -> String {
+        let mut stream = TcpStream::connect(&self.address).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {}\r\n{headers}\r\n", self.address);
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(stream.read_u8().await.unwrap());
+        }
+        String::from_utf8(head).unwrap()
+    }
+
     /// Waits until it has logged a line with `text` in it, since its start.
     pub(crate) async fn says(&self, text: &str) {
         self.process.line(text, |line| line.contains(text).then_some(())).await.unwrap();
@@ -198,6 +210,13 @@ impl Folder {
     /// Starts `relogin gateway` with this configuration file of Resgate's, on a free port.
     pub(crate) async fn gateway(&self, config: &str) -> Service {
         self.launch_gateway(config).ready().await
+    }
+
+    /// Starts `relogin gateway` with these options, on a free port, and with these variables in its
+    /// environment.
+    pub(crate) async fn gateway_with(&self, options: &str, env: &[(&str, &str)]) -> Service {
+        let args = format!("gateway --listen 127.0.0.1:0 {options}");
+        self.run_server(&[], &args, env, Stdio::null()).await
     }
 
     async fn run_server(&self, wrapper: &[&str], args: &str, env: &[(&str, &str)], input: Stdio) -> Service {

@@ -45,7 +45,7 @@ async fn the_gateway_alone_answers_to_any_name_and_only_named_pages_may_connect(
     assert_eq!(gateway.get_of("api.example", "/api/nothing", "").await, 404);
     assert_eq!(gateway.get_of("api.example", "/api/nothing", "Origin: https://page.example\r\n").await, 404);
     assert_eq!(gateway.get_of("api.example", "/api/nothing", "Origin: http://api.example\r\n").await, 403);
-    gateway.says("refused a page of \"http://api.example\"; if it may connect, add it to allowOrigin").await;
+    gateway.says("refused a page of \"http://api.example\"; if it may connect, add it to --allow-origin").await;
     gateway.stop().await;
 }
 

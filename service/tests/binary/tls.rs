@@ -22,7 +22,7 @@ use crate::program::{Folder, Service};
 const OPTIONS: &str = "--demo --store memory --tls-cert cert.pem --tls-key key.pem";
 
 /// Makes an authority, and has it vouch for a new certificate. Returns the authority's own.
-fn write_certificate(folder: &Folder) -> String {
+pub(crate) fn write_certificate(folder: &Folder) -> String {
     let mut params = CertificateParams::new(Vec::new()).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
@@ -35,7 +35,7 @@ fn write_certificate(folder: &Folder) -> String {
     authority.pem()
 }
 
-async fn connect(service: &Service, authority: &str) -> std::io::Result<TlsStream<TcpStream>> {
+pub(crate) async fn connect(service: &Service, authority: &str) -> std::io::Result<TlsStream<TcpStream>> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(authority.as_bytes()).unwrap()).unwrap();
     let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
