@@ -12,6 +12,7 @@ use async_nats::{
     ServerAddr,
     jetstream::{self, kv},
 };
+use bytes::Bytes;
 use futures_util::{StreamExt, future::join_all, stream};
 use relogin_store::{
     SessionStore,
@@ -25,7 +26,7 @@ use crate::{
     client::{Kind, Session, round, sessions_at},
     figures::{Round, load, median, ms},
     million::{record, resident, resident_of, size},
-    responder::{RESPONDER, UPDATED},
+    responder::{RESPONDER, UPDATED, update},
 };
 
 const IN_FLIGHT: usize = 64;
@@ -135,14 +136,14 @@ fn processor_times(processes: &[Process], server: Option<Pid>) -> [Duration; 3] 
 struct Plain {
     store: kv::Store,
     revisions: Vec<u64>,
-    value: Vec<u8>,
+    value: Bytes,
 }
 
 impl Plain {
     async fn new(client: async_nats::Client, bucket: String, replicas: usize) -> Self {
         let config = kv::Config { bucket, num_replicas: replicas, ..kv::Config::default() };
         let store = jetstream::new(client).create_key_value(config).await.unwrap();
-        Self { store, revisions: vec![0; IN_FLIGHT], value: record(1, 1).encode().unwrap() }
+        Self { store, revisions: vec![0; IN_FLIGHT], value: record(1, 1).encode().unwrap().into() }
     }
 
     async fn round(&mut self, measured: Duration) -> Round {
@@ -153,7 +154,7 @@ impl Plain {
                 let (key, mut revision, mut times) = (format!("s.{n}"), revision, Vec::new());
                 while Instant::now() < end {
                     let begun = Instant::now();
-                    revision = store.update(&key, value.clone().into(), revision).await.unwrap();
+                    revision = update(&store, &key, &value, revision).await;
                     times.push(begun.elapsed());
                 }
                 (revision, times)

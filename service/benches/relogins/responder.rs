@@ -4,7 +4,9 @@
 
 use std::{
     collections::HashMap,
+    error::Error,
     fs::OpenOptions,
+    iter::successors,
     os::unix::fs::FileExt,
     path::Path,
     sync::{Arc, Mutex, mpsc},
@@ -12,7 +14,7 @@ use std::{
 
 use async_nats::{
     Client, Message, ServerAddr,
-    jetstream::{self, kv},
+    jetstream::{self, ErrorCode, kv},
 };
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -46,6 +48,9 @@ pub(crate) const P256_BOTH: &str = "constant, P-256 verified and synced";
 /// The key of the request's connection is updated, in a bucket with so many replicas as the last
 /// letter says.
 pub(crate) const UPDATED: [&str; 2] = ["updated, R1", "updated, R3"];
+
+/// How often an update is sent, of which the second one does nearly always.
+const TRIES: usize = 1_000;
 
 /// How many are dealt with together.
 const TOGETHER: usize = 32;
@@ -136,12 +141,35 @@ async fn updated(client: Client, num_replicas: usize) -> Deal {
                 let parsed: Value = serde_json::from_slice(&request.payload).unwrap();
                 let key = parsed["cid"].as_str().unwrap();
                 let revision = revisions.lock().unwrap().get(key).copied().unwrap_or_default();
-                let revision = store.update(key, value, revision).await.unwrap();
+                let revision = update(&store, key, &value, revision).await;
                 revisions.lock().unwrap().insert(key.to_owned(), revision);
                 client.publish(request.reply.unwrap(), answer).await.unwrap();
             });
         }
     })
+}
+
+/// Updates a key that has this revision, and returns the next one.
+///
+/// A leader of several replicas acknowledges a write a moment before it lets go of the key, and
+/// refuses an update that comes in between, with an error of its own. That update is sent again.
+pub(crate) async fn update(store: &kv::Store, key: &str, value: &Bytes, revision: u64) -> u64 {
+    for _ in 0..TRIES {
+        match store.update(key, value.clone(), revision).await {
+            Ok(revision) => return revision,
+            Err(error) if is_held(&error) => {}
+            Err(error) => panic!("{key} is not updated: {error:?}"),
+        }
+    }
+    panic!("the leader does not let go of {key}");
+}
+
+/// True if the leader has not let go of the key. Of another revision, the error would be
+/// [`ErrorCode::STREAM_WRONG_LAST_SEQUENCE`].
+fn is_held(error: &kv::UpdateError) -> bool {
+    let mut answers = successors(Some(error as &dyn Error), |&error| error.source());
+    let code = |error: &dyn Error| error.downcast_ref::<jetstream::Error>().map(jetstream::Error::error_code);
+    answers.any(|error| code(error) == Some(ErrorCode::STREAM_WRONG_LAST_SEQUENCE_CONSTANT))
 }
 
 fn answered(client: Client) -> Deal {
