@@ -2,6 +2,8 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    fs,
+    net::TcpListener,
     time::Duration,
 };
 
@@ -9,7 +11,7 @@ use futures_util::{
     StreamExt,
     future::{join, join_all},
 };
-use relogin_test_support::nats_server::NatsServer;
+use relogin_test_support::{late_wire::LateWire, nats_server::NatsServer};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::time::timeout;
@@ -46,6 +48,50 @@ fn jane() -> Value {
 
 async fn user_on(gateway: &Gateway, on: &str) -> Value {
     gateway.ask(&format!("get.session.user.{on}"), json!({})).await["result"]["model"]["name"].take()
+}
+
+/// Two NATS servers, one a leaf of the other, each of which gives a request to the instance that is
+/// connected to it. The one that answers sees late what the other has written, so unless it waits,
+/// it says what was true before.
+#[tokio::test]
+async fn an_answer_says_no_less_than_an_event_that_another_instance_has_sent() {
+    let (folder, secret) = (Folder::new(), Folder::new());
+    let link = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let kept = folder.path("nats");
+    let nats = |name: &str, config: String| {
+        // By default a leaf of a server with JetStream cannot use that.
+        fs::write(folder.path(name), format!("{config}\ndefault_js_domain: {{ \"$G\": \"\" }}")).unwrap();
+        NatsServer::start(&["--config", folder.path(name).to_str().unwrap()])
+    };
+    let hub = nats("hub", format!("jetstream {{ store_dir: {kept:?} }}\nleafnodes {{ listen: \"{link}\" }}"));
+    let leaf = nats("leaf", format!("leafnodes {{ remotes: [{{ urls: [\"nats://{link}\"] }}] }}"));
+    // Less than after which it would read all of the bucket again.
+    let wire = LateWire::to(&leaf, "$KV.", Duration::from_millis(300)).await;
+    let gateway = async |nats: &NatsServer| {
+        Gateway::receiving("system.reset", async_nats::ConnectOptions::new(), &nats.url()).await
+    };
+    let (changing, asking) = (gateway(&hub).await, gateway(&leaf).await);
+    let linked = async {
+        // Until then nobody answers at the leaf.
+        while async_nats::jetstream::new(asking.client.clone()).query_account().await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(DEADLINE, linked).await.expect("the servers find each other");
+    let writes = start(1, &options(&hub, &secret)).await;
+    let answers = start(1, &options(&leaf, &secret).replace(&leaf.url(), &wire.url())).await;
+
+    let mut key = changing.auth("login", "c0", jane()).await["result"]["reloginKey"].take();
+    assert_eq!(user_on(&asking, "c0").await, "Jane Doe");
+    for on in ["c1", "c2"] {
+        key = changing.auth("relogin", on, json!({"reloginKey": key})).await["result"]["reloginKey"].take();
+        assert_eq!(user_on(&asking, on).await, "Jane Doe");
+    }
+    assert_eq!(changing.auth("logout", "c2", Value::Null).await, json!({"result": null}));
+    assert_eq!(user_on(&asking, "c2").await, Value::Null);
+    for (_, service) in writes.into_iter().chain(answers) {
+        service.stop().await;
+    }
 }
 
 /// NATS picks one of three for each request, so a session that only one knew of would be lost
