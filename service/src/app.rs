@@ -46,7 +46,7 @@ use crate::{
     http::{ConnectionLimits, Health, HttpCounts, Site},
     instance::{Claim, Peers},
     issuers, listing,
-    metrics::Metrics,
+    metrics::{Metrics, ServiceStats},
     needs::Uses,
     origins::Origins,
     probing,
@@ -155,7 +155,7 @@ impl App {
         let clock = Arc::new(SteadyClock::start(clock_file));
         let sessions =
             Arc::new(sessions.with_audit(audit).with_cap(config.sessions_per_user).with_clock(Arc::clone(&clock) as _));
-        let outcomes = Some(sessions.outcomes());
+        let outcomes = sessions.outcomes();
         background.open("saving the session clock", |stop| async move { clock.keep(stop).await });
         let issuers = config.issuers.as_deref().map(issuers::load).transpose()?.map(Arc::new);
         let mut reloads = Reloads { issuers: issuers.clone(), tls: tls.clone(), ..Reloads::default() };
@@ -186,6 +186,7 @@ impl App {
             password_rules: config.password_rules,
         };
         let auth = Auth::new(&config.name, Arc::clone(&bus), Arc::clone(&sessions), directory, options).await?;
+        let service = Some(ServiceStats { outcomes, auth: auth.stats(), store: Arc::clone(&store) });
         services.open("answering requests", |stop| auth.run(stop));
         background.open("probing connections", |stop| probing::run(Arc::clone(&sessions), stop));
         background.open("telling of stale lists of sessions", |stop| listing::run(Arc::clone(&sessions), stop));
@@ -264,7 +265,7 @@ impl App {
             doors.open("answering operators", |stop| socket.run(control, stop));
         }
         let counts = Arc::new(HttpCounts::default());
-        let metrics = Metrics { gateway: gateway.clone(), bus: Arc::clone(&bus), http: Arc::clone(&counts), outcomes };
+        let metrics = Metrics { gateway: gateway.clone(), bus: Arc::clone(&bus), http: Arc::clone(&counts), service };
         let site = Site {
             gateway: gateway.clone(),
             health,

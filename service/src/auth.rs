@@ -11,6 +11,7 @@ mod challenge;
 mod change_password;
 mod connect;
 mod cookie_refresh;
+mod counts;
 mod guess;
 mod header_login;
 mod hold;
@@ -46,13 +47,14 @@ use zeroize::Zeroizing;
 use self::{
     answer::Failure,
     batch::Batch,
+    counts::{RequestCounts, RequestOutcome},
     limits::ConcurrencyLimits,
     outcomes::Outcomes,
     queue::Queue,
-    route::{AnsweredBy, Route},
+    route::Route,
     throttle::Throttle,
 };
-pub use self::{route::methods, throttle::ThrottleKind};
+pub use self::{counts::AuthStats, route::methods, throttle::ThrottleKind};
 use crate::{
     client_address::TrustedProxies,
     cookie::{BrowserCookie, KeyCookie},
@@ -83,6 +85,14 @@ pub struct Auth {
     cx: Arc<AuthContext>,
 }
 
+/// A request.
+struct Arrived {
+    route: Route,
+    payload: Bytes,
+    reply: String,
+    since: Instant,
+}
+
 /// What requests are answered with.
 struct AuthContext {
     name: String,
@@ -106,6 +116,7 @@ struct AuthContext {
     outcomes: Option<Outcomes>,
     proxies: TrustedProxies,
     password_rules: PasswordRules,
+    counts: Arc<RequestCounts>,
 }
 
 /// Settings.
@@ -190,6 +201,7 @@ impl Auth {
             instance,
             proxies,
             password_rules,
+            counts: Arc::default(),
         };
         Ok(Self {
             requests,
@@ -232,9 +244,9 @@ impl Auth {
             }
             let route = Route::of(&subject, &self.cx.name);
             match (reply, &route) {
-                (Some(_), _) if since.elapsed() > MAX_WAIT => self.drop_overdue(payload),
+                (Some(_), _) if since.elapsed() > MAX_WAIT => self.drop_overdue(&route, payload, since),
                 (Some(reply), Route::Login | Route::ChangePassword) => {
-                    self.take_login(route, payload, reply, tasks).await;
+                    self.take_login(Arrived { route, payload, reply, since }, tasks).await;
                 }
                 (Some(reply), _) => {
                     let place = match self.limits.enter() {
@@ -246,7 +258,7 @@ impl Auth {
                             self.limits.wait_and_enter().await
                         }
                     };
-                    self.batch.push(Arc::clone(&self.cx).serve(route, payload, reply, place));
+                    self.batch.push(Arc::clone(&self.cx).serve(Arrived { route, payload, reply, since }, place));
                 }
                 (None, _) => debug!(?subject, "ignored a request without a reply subject"),
             }
@@ -257,29 +269,34 @@ impl Auth {
 
     /// Drops a request whose sender no longer waits: processing it would only delay those behind
     /// it.
-    fn drop_overdue(&self, payload: Bytes) {
+    fn drop_overdue(&self, route: &Route, payload: Bytes, since: Instant) {
         request::wipe_payload(payload);
+        self.cx.counts.count(route.counted(), RequestOutcome::Overdue, since);
         if let Some(counts) = self.overdue.count() {
             let (requests, in_all) = (counts.since_last, counts.total);
             warn!(requests, in_all, "requests were dropped: they arrive faster than they are processed");
         }
     }
 
-    async fn take_login(&mut self, route: Route, payload: Bytes, reply: String, tasks: &TaskTracker) {
+    async fn take_login(&mut self, request: Arrived, tasks: &TaskTracker) {
         match self.limits.enter_login() {
             Some(place) => {
                 // Boxed: otherwise a future of some kilobytes is copied each time it is passed on
                 // until it runs.
-                tasks.spawn(Box::pin(Arc::clone(&self.cx).serve(route, payload, reply, place)));
+                tasks.spawn(Box::pin(Arc::clone(&self.cx).serve(request, place)));
             }
-            None => self.cx.send(&reply, Response::error(Failure::Busy.error())).await,
+            None => {
+                self.cx.counts.count(request.route.counted(), RequestOutcome::Busy, request.since);
+                self.cx.send(&request.reply, Response::error(Failure::Busy.error())).await;
+            }
         }
     }
 }
 
 impl AuthContext {
     /// Answers a request that holds this place.
-    async fn serve(self: Arc<Self>, route: Route, payload: Bytes, reply: String, _place: OwnedSemaphorePermit) {
+    async fn serve(self: Arc<Self>, request: Arrived, _place: OwnedSemaphorePermit) {
+        let Arrived { route, payload, reply, since } = request;
         if self.leaves(&route) {
             return request::wipe_payload(payload);
         }
@@ -301,6 +318,7 @@ impl AuthContext {
             debug!(%route, "not answered: the other instance may know the session");
             return request::wipe_payload(payload);
         }
+        let outcome = RequestOutcome::of(&answer);
         let response = answer.unwrap_or_else(|failure| {
             if failure.is_malformed()
                 && let Some(counts) = self.malformed.count()
@@ -312,27 +330,11 @@ impl AuthContext {
             Response::error(failure.error())
         });
         self.send(&reply, response).await;
+        self.counts.count(route.counted(), outcome, since);
         if let Some(held) = held {
             held.confirm(&self).await;
         }
         request::wipe_payload(payload);
-    }
-
-    /// True if a request is left to another instance, whatever this one would answer.
-    fn leaves(&self, route: &Route) -> bool {
-        match route.answered_by() {
-            AnsweredBy::Both | AnsweredBy::Holder => false,
-            AnsweredBy::Senior => self.peers.is_junior(),
-            AnsweredBy::Neither => self.peers.is_met(),
-            AnsweredBy::Named(named) => self.instance.as_ref().is_some_and(|instance| instance != named),
-        }
-    }
-
-    /// True if the other instance may have the session that this one lacks.
-    fn leaves_after(&self, route: &Route, answer: &Result<Response, Failure>) -> bool {
-        route.answered_by() == AnsweredBy::Holder
-            && self.peers.is_met()
-            && answer.as_ref().is_err_and(Failure::lacks_session)
     }
 
     async fn answer(

@@ -2,6 +2,7 @@
 //! not count anything. docs/metrics.md lists them; a test compares.
 
 mod series;
+mod service;
 
 use std::{fmt, fs, sync::Arc};
 
@@ -14,11 +15,9 @@ use relogin_bus::{Bus, Link};
 use relogin_gateway::{ClientMethod, End, Gateway, MessageKind, Refusal, RequestKind, RequestOutcome, Stats};
 use relogin_res::Version;
 
-use crate::{
-    http::{HttpCounts, Refused},
-    sessions::OutcomeCounts,
-};
+use crate::http::{HttpCounts, Refused};
 use series::{Counters, Gauges, Histograms};
+pub use service::ServiceStats;
 
 /// Where the metrics come from.
 pub struct Metrics {
@@ -28,8 +27,8 @@ pub struct Metrics {
     pub bus: Arc<dyn Bus>,
     /// What the listening socket of the clients counts.
     pub http: Arc<HttpCounts>,
-    /// What decisions on sessions came to, if there is a session service.
-    pub outcomes: Option<Arc<OutcomeCounts>>,
+    /// The session service, if there is one.
+    pub service: Option<ServiceStats>,
 }
 
 impl Metrics {
@@ -47,8 +46,9 @@ impl Metrics {
         };
         let mut registry = Registry::default();
         self.of_the_process(&mut registry);
-        if let Some(outcomes) = &self.outcomes {
-            of_sessions(&mut registry, outcomes);
+        if let Some(service) = &self.service {
+            service::of_sessions(&mut registry, service);
+            service::of_the_store(&mut registry, &service.store.stats().await);
         }
         of_clients(&mut registry, &stats);
         of_services(&mut registry, &stats);
@@ -78,11 +78,6 @@ impl Metrics {
         let text = "Connections and requests that were refused whatever they ask for";
         registry.register("relogin_refused", text, Counters::by("reason", refused));
     }
-}
-
-fn of_sessions(registry: &mut Registry, outcomes: &OutcomeCounts) {
-    let text = "Decisions on sessions, by what they came to (docs/audit.md)";
-    registry.register("relogin_session_decisions", text, Counters::by("outcome", outcomes.by_word()));
 }
 
 fn of_clients(registry: &mut Registry, stats: &Stats) {

@@ -154,6 +154,26 @@ pub fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
+/// How many bytes of the disk the files in `folder` have, and those in its folders. Files that come
+/// or go meanwhile may be counted or not. Blocks for as long as the disk takes.
+///
+/// # Errors
+/// [`io::Error`] if a folder cannot be read.
+pub fn usage(folder: &Path) -> io::Result<u64> {
+    const BLOCK: u64 = 512; // stat(2), whatever the file system has
+    let mut bytes = 0;
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        bytes += match entry.metadata() {
+            Ok(metadata) if metadata.is_dir() => usage(&entry.path())?,
+            Ok(metadata) => metadata.blocks() * BLOCK,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+            Err(error) => return Err(error),
+        };
+    }
+    Ok(bytes)
+}
+
 /// Locks the folder of `path` for one process at a time, until the result is dropped. Waits for the
 /// lock.
 ///
@@ -188,6 +208,20 @@ mod tests {
 
     fn mode(path: &Path) -> u32 {
         fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn the_usage_of_a_folder_is_that_of_all_files_below_it() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(usage(folder.path()).unwrap(), 0);
+        fs::create_dir(folder.path().join("below")).unwrap();
+        fs::write(folder.path().join("one"), vec![1; 8192]).unwrap();
+        fs::write(folder.path().join("below/other"), vec![1; 16384]).unwrap();
+        for file in ["one", "below/other"] {
+            File::open(folder.path().join(file)).unwrap().sync_all().unwrap();
+        }
+        assert_eq!(usage(folder.path()).unwrap(), 24576);
+        assert!(usage(&folder.path().join("nowhere")).is_err());
     }
 
     #[test]

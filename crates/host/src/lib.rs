@@ -1,12 +1,13 @@
 //! What several parts of Relogin need of the machine they run on: files written so that they last
-//! ([`disk`]), errors on one line ([`errors`]), and log lines that strangers cannot flood
-//! ([`log_throttle`], [`complaint`]), and places in configuration files ([`toml_place`]). Must not
-//! depend on any other crate of the project.
+//! ([`disk`]), errors on one line ([`errors`]), log lines that strangers cannot flood
+//! ([`log_throttle`], [`complaint`]), places in configuration files ([`toml_place`]), and counts of
+//! how long things took ([`durations`]). Must not depend on any other crate of the project.
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
 pub mod complaint;
 pub mod disk;
+pub mod durations;
 pub mod errors;
 pub mod log_throttle;
 pub mod toml_place;

@@ -218,6 +218,11 @@ impl Index {
         self.deadlines.len()
     }
 
+    /// How many connections are on them.
+    pub(super) fn connections(&self) -> usize {
+        self.connections.len()
+    }
+
     /// How many slots there are, for [`Index::in_slots`].
     pub(super) fn slots(&self) -> usize {
         self.slots.len()

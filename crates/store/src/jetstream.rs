@@ -34,6 +34,7 @@ mod follower;
 mod open_error;
 mod progress;
 mod replica;
+mod stats;
 mod watch;
 
 use std::{
@@ -43,8 +44,9 @@ use std::{
 
 use async_nats::{Client, connection::State};
 use async_trait::async_trait;
+use relogin_host::durations::Durations;
 use relogin_session::{ConnectionId, Record, SessionId, Timestamp, UserId};
-use tokio::{sync::Notify, task::JoinHandle};
+use tokio::{sync::Notify, task::JoinHandle, time::Instant};
 
 use self::{
     barrier::Barriers,
@@ -56,7 +58,7 @@ pub use self::{
     bucket::{BucketConfig, Replicas, context, replicas},
     open_error::{OpenError, may_pass},
 };
-use crate::{ChangeListener, Revision, SessionStore, StoreError, Stored, index::is_earlier};
+use crate::{ChangeListener, Revision, SessionStore, StoreError, StoreStats, Stored, index::is_earlier};
 
 /// Keeps sessions in a bucket.
 pub struct JetStreamStore {
@@ -72,6 +74,8 @@ struct Shared {
     deadline_moved: Notify,
     barriers: Barriers,
     progress: Progress,
+    /// How long writes took to be acknowledged.
+    syncs: Durations,
 }
 
 impl JetStreamStore {
@@ -101,6 +105,7 @@ impl JetStreamStore {
             deadline_moved: Notify::new(),
             barriers: Barriers::default(),
             progress: Progress::new(&client),
+            syncs: Durations::default(),
             client,
         });
         let watch = follower::catch_up(&shared).await?;
@@ -134,7 +139,7 @@ impl JetStreamStore {
             Some(record) => Change::Put(Encoded::new(record)?),
             None => Change::Remove,
         };
-        let before = shared.progress.now();
+        let (before, began) = (shared.progress.now(), Instant::now());
         let published = match shared.bucket.publish(sid, expected, &change).await {
             Published::Conflict if revision.is_none() => match shared.marker(sid).await? {
                 Some(marker) => shared.bucket.publish(sid, marker, &change).await,
@@ -144,6 +149,7 @@ impl JetStreamStore {
         };
         match published {
             Published::Done(written) => {
+                shared.syncs.add(began.elapsed());
                 shared.compare(before, written);
                 shared.change(|replica| replica.apply(sid, written, change));
                 write.end();
@@ -361,6 +367,10 @@ impl SessionStore for JetStreamStore {
             return Err(StoreError::Shortage("the bucket does not answer".into()));
         }
         Ok(())
+    }
+
+    async fn stats(&self) -> StoreStats {
+        self.shared.stats().await
     }
 
     async fn close(&self) -> Result<(), StoreError> {

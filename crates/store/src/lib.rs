@@ -13,6 +13,7 @@ pub mod sled;
 use std::{path::PathBuf, sync::Arc};
 
 use async_trait::async_trait;
+use relogin_host::durations::DurationCounts;
 use relogin_session::{ConnectionId, Record, SessionId, Timestamp, UserId, record::RecordError};
 use thiserror::Error;
 
@@ -46,6 +47,22 @@ pub struct SessionChange<'a> {
     pub connections: [&'a [ConnectionId]; 2],
     /// Whether it was made, or is over.
     pub is_first_or_last: bool,
+}
+
+/// What a store has, and how long its writes have taken: for metrics, not for decisions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StoreStats {
+    /// Sessions, those included that are over and not disposed of yet.
+    pub sessions: usize,
+    /// Connections that are on a session.
+    pub connections: usize,
+    /// Writes that are not durable yet.
+    pub pending_writes: usize,
+    /// How long it took to make writes durable. Writes that are made durable together count once.
+    pub syncs: DurationCounts,
+    /// Bytes that the sessions take where they are kept. None if there is no such place, or it does
+    /// not say.
+    pub bytes: Option<u64>,
 }
 
 /// What is called with each [`SessionChange`].
@@ -288,6 +305,11 @@ pub trait SessionStore: Send + Sync {
     /// forever. Cancel safe.
     async fn failed(&self) {
         std::future::pending::<()>().await;
+    }
+
+    /// What metrics say of it. Zero where it does not count; it may take a second.
+    async fn stats(&self) -> StoreStats {
+        StoreStats::default()
     }
 
     /// Completes the writes in flight and refuses later ones.

@@ -10,7 +10,7 @@ use relogin_session::{ConnectionId, Record, SessionId, Timestamp, UserId};
 use tokio::sync::Notify;
 
 use super::{
-    Revision, SessionStore, StoreError, Stored,
+    Revision, SessionStore, StoreError, StoreStats, Stored,
     index::{Index, SidHasher, is_earlier},
 };
 
@@ -140,6 +140,12 @@ impl SessionStore for MemoryStore {
 
     async fn check(&self) -> Result<(), StoreError> {
         self.open().map(|_| ())
+    }
+
+    async fn stats(&self) -> StoreStats {
+        let sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        let index = &sessions.index;
+        StoreStats { sessions: index.len(), connections: index.connections(), ..StoreStats::default() }
     }
 
     async fn close(&self) -> Result<(), StoreError> {

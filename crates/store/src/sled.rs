@@ -53,7 +53,8 @@
 //! and the process ends. What is missing or damaged when the store opens is an error that names it;
 //! `relogin store repair` keeps the rest.
 //!
-//! All of the store's own system calls go through `sled/vfs.rs`, where tests let each of them fail.
+//! All of the store's own system calls go through `sled/vfs.rs`, where tests let each of them fail,
+//! but for those that only say how large its files are.
 
 mod checkpointer;
 mod contents;
@@ -77,6 +78,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use relogin_host::disk;
 use relogin_session::{ConnectionId, Record, SessionId, Timestamp, UserId, record::RecordError};
 
 use self::{
@@ -85,7 +87,7 @@ use self::{
     vfs::{Disk, Fs, Vfs},
     wal::Sizes,
 };
-use super::{Damage, Revision, SessionStore, StoreError, Stored};
+use super::{Damage, Revision, SessionStore, StoreError, StoreStats, Stored};
 
 /// Stores sessions in a folder.
 #[derive(Debug)]
@@ -273,6 +275,19 @@ impl SessionStore for SledStore {
 
     async fn failed(&self) {
         self.shared.failed().await;
+    }
+
+    async fn stats(&self) -> StoreStats {
+        let folder = self.folder.clone();
+        let bytes = tokio::task::spawn_blocking(move || disk::usage(&folder).ok()).await.ok().flatten();
+        let state = self.shared.lock();
+        StoreStats {
+            sessions: state.index.len(),
+            connections: state.index.connections(),
+            pending_writes: state.pending_writes(),
+            syncs: self.shared.syncs.counts(),
+            bytes,
+        }
     }
 
     async fn close(&self) -> Result<(), StoreError> {

@@ -67,7 +67,7 @@ impl GatewayApp {
             gateway: Some(Arc::clone(&gateway)),
             bus: Arc::clone(&bus),
             http: Arc::clone(&counts),
-            outcomes: None,
+            service: None,
         };
         let health = Health {
             store: None,

@@ -6,6 +6,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Requests that are processed at once. Logins have a limit of their own, because they wait for
 /// password checks: however many there are, they take no place from a relogin.
+#[derive(Clone, Debug)]
 pub(super) struct ConcurrencyLimits {
     logins: Arc<Semaphore>,
     others: Arc<Semaphore>,
@@ -19,6 +20,11 @@ impl ConcurrencyLimits {
 
     pub(super) fn new() -> Self {
         Self { logins: Arc::new(Semaphore::new(Self::LOGINS)), others: Arc::new(Semaphore::new(Self::OTHERS)) }
+    }
+
+    /// How many logins, and how many other requests, are processed.
+    pub(super) fn taken(&self) -> (usize, usize) {
+        (Self::LOGINS - self.logins.available_permits(), Self::OTHERS - self.others.available_permits())
     }
 
     /// A place for a login; none if there are too many.

@@ -129,6 +129,12 @@ impl Queue {
         Entered::Waiting(Waiting { queue: Arc::clone(self), party, number, turn })
     }
 
+    /// How many have their turn, and how many wait.
+    pub(super) fn len(&self) -> (usize, usize) {
+        let state = self.lock();
+        (state.running, state.strangers.count + state.known.count)
+    }
+
     /// A turn has ended: the next login gets it.
     fn pass_on(self: Arc<Self>) {
         let mut turn = Turn(None);

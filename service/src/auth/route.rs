@@ -1,11 +1,11 @@
-//! Routes a request by its subject.
+//! Routes a request by its subject, and says which of two instances answers it.
 
 use std::fmt;
 
-use relogin_res::service::Subject;
+use relogin_res::service::{Response, Subject};
 use serde::de::IgnoredAny;
 
-use super::answer::Failure;
+use super::{AuthContext, answer::Failure, counts::CountedMethod};
 
 /// What a request asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -135,6 +135,26 @@ impl Route {
         }
     }
 
+    /// What it is counted as.
+    pub(super) fn counted(&self) -> CountedMethod {
+        match self {
+            Self::Login => CountedMethod::Login,
+            Self::Relogin => CountedMethod::Relogin,
+            Self::Logout => CountedMethod::Logout,
+            Self::Challenge => CountedMethod::Challenge,
+            Self::Connect => CountedMethod::Connect,
+            Self::HeaderLogin => CountedMethod::HeaderLogin,
+            Self::ChangePassword => CountedMethod::ChangePassword,
+            Self::Renew | Self::RenewAt(_) => CountedMethod::Renew,
+            Self::Revoke => CountedMethod::Revoke,
+            Self::RevokeOthers => CountedMethod::RevokeOthers,
+            Self::UserAccess(_) | Self::ListAccess(_) | Self::MethodAccess => CountedMethod::Access,
+            Self::User(_) | Self::List(_) | Self::Listed(..) => CountedMethod::Get,
+            Self::AfterHeaderAuth => CountedMethod::Call,
+            Self::UnknownMethod | Self::UnknownResource => CountedMethod::Unknown,
+        }
+    }
+
     /// Which of two instances answers. All routes are named, so that whoever adds one decides.
     pub(super) fn answered_by(&self) -> AnsweredBy<'_> {
         match self {
@@ -158,6 +178,25 @@ impl Route {
             | Self::UnknownMethod
             | Self::UnknownResource => AnsweredBy::Both,
         }
+    }
+}
+
+impl AuthContext {
+    /// True if a request is left to another instance, whatever this one would answer.
+    pub(super) fn leaves(&self, route: &Route) -> bool {
+        match route.answered_by() {
+            AnsweredBy::Both | AnsweredBy::Holder => false,
+            AnsweredBy::Senior => self.peers.is_junior(),
+            AnsweredBy::Neither => self.peers.is_met(),
+            AnsweredBy::Named(named) => self.instance.as_ref().is_some_and(|instance| instance != named),
+        }
+    }
+
+    /// True if the other instance may have the session that this one lacks.
+    pub(super) fn leaves_after(&self, route: &Route, answer: &Result<Response, Failure>) -> bool {
+        route.answered_by() == AnsweredBy::Holder
+            && self.peers.is_met()
+            && answer.as_ref().is_err_and(Failure::lacks_session)
     }
 }
 

@@ -73,6 +73,7 @@ struct Rig {
     sessions: Arc<Sessions>,
     users: Arc<dyn UserDirectory>,
     at_once: usize,
+    stats: AuthStats,
     stop: CancellationToken,
     running: tokio::task::JoinHandle<()>,
 }
@@ -100,9 +101,9 @@ impl Rig {
         tokio::spawn(trail.run(CancellationToken::new()));
         let sessions = Arc::new(sessions.with_audit(audit));
         let auth = Auth::new("session", bus.clone(), sessions.clone(), users.clone(), options).await.unwrap();
-        let stop = CancellationToken::new();
+        let (stop, stats) = (CancellationToken::new(), auth.stats());
         let running = tokio::spawn(auth.run(stop.clone()));
-        Self { bus, gate, password, sessions, users, at_once, stop, running }
+        Self { bus, gate, password, sessions, users, at_once, stats, stop, running }
     }
 
     /// Sends a request; its answers, and all messages on `also`, arrive in one mailbox.
@@ -587,6 +588,13 @@ async fn a_flood_of_logins_delays_no_relogin() {
         (code(&one_too_many), &one_too_many["error"]["data"]),
         ("session.tooManyAttempts", &json!({"retryAfter": 1000}))
     );
+    // Metrics show that.
+    while rig.stats.pending() != [("login", rig.at_once + queue::MOST), ("other", 0)] {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(rig.stats.password_checks(), [("running", rig.at_once), ("waiting", queue::MOST)]);
+    let throttled = rig.stats.requests().find(|(names, _)| *names == ["login", "throttled"]);
+    assert_eq!(throttled, Some((["login", "throttled"], 1)));
     rig.gate.send_replace(true);
     for mut login in flood {
         assert_eq!(login.next().await, r#"timeout:"15000""#);

@@ -7,6 +7,7 @@ use prometheus_client::{
     metrics::MetricType,
 };
 use relogin_gateway::Times;
+use relogin_host::durations::{DurationCounts, Durations};
 
 /// Values by their labels.
 type Series<T> = Vec<(Vec<(&'static str, &'static str)>, T)>;
@@ -21,7 +22,15 @@ pub(super) struct Gauges(Series<i64>);
 
 /// Histograms.
 #[derive(Debug)]
-pub(super) struct Histograms(Series<Times>);
+pub(super) struct Histograms(Series<Histogram>);
+
+/// How long something took, in seconds.
+#[derive(Debug)]
+pub(super) struct Histogram {
+    sum: f64,
+    /// By upper bound.
+    buckets: Vec<(f64, u64)>,
+}
 
 impl Counters {
     pub(super) fn by(label: &'static str, values: impl IntoIterator<Item = (&'static str, u64)>) -> Self {
@@ -47,8 +56,29 @@ impl Gauges {
 }
 
 impl Histograms {
-    pub(super) fn by(label: &'static str, values: impl IntoIterator<Item = (&'static str, Times)>) -> Self {
-        Self(series(label, values))
+    pub(super) fn by<T: Into<Histogram>>(
+        label: &'static str,
+        values: impl IntoIterator<Item = (&'static str, T)>,
+    ) -> Self {
+        Self(series(label, values.into_iter().map(|(name, times)| (name, times.into()))))
+    }
+
+    pub(super) fn one(times: impl Into<Histogram>) -> Self {
+        Self(vec![(Vec::new(), times.into())])
+    }
+}
+
+impl From<Times> for Histogram {
+    fn from(times: Times) -> Self {
+        let bounds = Times::BOUNDS.iter().map(|ms| *ms as f64 / 1e3).chain([f64::INFINITY]);
+        Self { sum: times.sum.as_secs_f64(), buckets: bounds.zip(times.buckets).collect() }
+    }
+}
+
+impl From<DurationCounts> for Histogram {
+    fn from(counts: DurationCounts) -> Self {
+        let bounds = Durations::BOUNDS.iter().map(|us| *us as f64 / 1e6).chain([f64::INFINITY]);
+        Self { sum: counts.sum.as_secs_f64(), buckets: bounds.zip(counts.buckets).collect() }
     }
 }
 
@@ -80,16 +110,13 @@ impl EncodeMetric for Gauges {
 
 impl EncodeMetric for Histograms {
     fn encode(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|(labels, times)| {
-            let bounds = Times::BOUNDS.iter().map(|ms| *ms as f64 / 1000.0).chain([f64::INFINITY]);
-            let buckets: Vec<_> = bounds.zip(times.buckets).collect();
-            let count = times.buckets.iter().sum();
-            encoder.encode_family(labels)?.encode_histogram::<NoLabelSet>(
-                times.sum.as_secs_f64(),
-                count,
-                &buckets,
-                None,
-            )
+        self.0.iter().try_for_each(|(labels, Histogram { sum, buckets })| {
+            let count = buckets.iter().map(|(_, count)| count).sum();
+            // Braces without labels would be odd.
+            if labels.is_empty() {
+                return encoder.encode_histogram::<NoLabelSet>(*sum, count, buckets, None);
+            }
+            encoder.encode_family(labels)?.encode_histogram::<NoLabelSet>(*sum, count, buckets, None)
         })
     }
 

@@ -14,11 +14,11 @@ use tokio::{
 use crate::program::{Folder, Service};
 
 /// Metrics as they were at one moment.
-struct Scraped {
+pub(crate) struct Scraped {
     /// By name, as declared: type and help.
     families: BTreeMap<String, (String, String)>,
     /// By name and labels, as written.
-    samples: BTreeMap<String, f64>,
+    pub(crate) samples: BTreeMap<String, f64>,
     /// The names in their order.
     order: Vec<String>,
 }
@@ -41,7 +41,7 @@ pub(crate) async fn address_of(service: &Service) -> String {
 }
 
 impl Scraped {
-    async fn of(address: &str) -> Self {
+    pub(crate) async fn of(address: &str) -> Self {
         let response = respond(address, "/metrics").await;
         let (head, text) = response.split_once("\r\n\r\n").unwrap();
         assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
@@ -134,6 +134,17 @@ async fn metrics_say_what_was_done() {
     for (outcome, count) in [("logged_in", 1.0), ("logged_out", 0.0), ("refused", 0.0)] {
         assert_eq!(now.get(&format!("relogin_session_decisions_total{{outcome=\"{outcome}\"}}")), count, "{outcome}");
     }
+    // The handshake is `connect`; the user's model is access and get.
+    for (method, outcome, count) in
+        [("login", "result", 1.0), ("login", "denied", 0.0), ("connect", "result", 1.0), ("relogin", "result", 0.0)]
+    {
+        let key = format!("relogin_session_requests_total{{method=\"{method}\",outcome=\"{outcome}\"}}");
+        assert_eq!(now.get(&key), count, "{key}");
+    }
+    assert_eq!(now.get("relogin_session_request_duration_seconds_count{method=\"login\"}"), 1.0);
+    assert!(now.get("relogin_session_request_duration_seconds_sum{method=\"login\"}") > 0.001);
+    assert_eq!(now.get("relogin_sessions"), 1.0);
+    assert_eq!(now.get("relogin_session_connections"), 1.0);
     assert_eq!(now.get("resgate_ws_current_connections"), 1.0);
     assert_eq!(now.get("resgate_ws_connections_total"), 1.0);
     for (method, count) in [("auth", 1.0), ("subscribe", 1.0), ("call", 1.0), ("get", 1.0), ("unsubscribe", 0.0)] {
@@ -195,6 +206,68 @@ async fn metrics_say_what_was_done() {
     service.stop().await;
 }
 
+/// Of the service without a gateway: what requests came to, the store on disk, and what waits.
+#[tokio::test]
+async fn metrics_of_the_service_say_what_requests_came_to_and_what_the_disk_has() {
+    let folder = Folder::new();
+    let service = folder.serve("--demo --metrics-listen 127.0.0.1:0").await;
+    let metrics = address_of(&service).await;
+    let requests = |now: &Scraped, method: &str, outcome: &str| {
+        now.get(&format!("relogin_session_requests_total{{method=\"{method}\",outcome=\"{outcome}\"}}"))
+    };
+    let before = Scraped::of(&metrics).await;
+    assert_eq!(before.get("relogin_sessions"), 0.0);
+    assert_eq!(before.get("relogin_store_sync_duration_seconds_count"), 0.0);
+    // The first segment of the write-ahead log is prepared by another thread.
+    until(&metrics, "the store has its files", |now| now.get("relogin_store_bytes") >= 4_194_304.0).await;
+
+    let mut client = service.connect().await;
+    let login = client.log_in("jane", "jane").await.unwrap();
+    let auth = async |client: &mut Res, method: &str, params: serde_json::Value| {
+        client.request(&format!("auth.session.{method}"), Some(params)).await.unwrap()
+    };
+    let key = serde_json::json!({"reloginKey": login["reloginKey"]});
+    auth(&mut client, "relogin", key.clone()).await;
+    auth(&mut service.connect().await, "relogin", key).await;
+    auth(&mut client, "relogin", serde_json::json!({"reloginKey": 7})).await;
+    auth(&mut client, "nothing", serde_json::json!(null)).await;
+    for _ in 0..7 {
+        auth(&mut client, "login", serde_json::json!({"username": "john", "password": "wrong"})).await;
+    }
+    let now = Scraped::of(&metrics).await;
+    for (method, outcome, count) in [
+        ("login", "result", 1.0),
+        ("login", "denied", 6.0),
+        ("login", "throttled", 1.0),
+        ("relogin", "result", 1.0),
+        ("relogin", "denied", 1.0),
+        ("relogin", "malformed", 1.0),
+        ("unknown", "not_found", 1.0),
+    ] {
+        assert_eq!(requests(&now, method, outcome), count, "{method} {outcome}");
+    }
+    for outcome in ["logged_in", "rotated", "reuse_detected"] {
+        assert_eq!(now.get(&format!("relogin_session_decisions_total{{outcome=\"{outcome}\"}}")), 1.0, "{outcome}");
+    }
+    assert_eq!(now.get("relogin_session_request_duration_seconds_count{method=\"login\"}"), 8.0);
+    // The session was made and rotated, and it has ended.
+    let syncs = now.get("relogin_store_sync_duration_seconds_count");
+    assert!((3.0..=5.0).contains(&syncs), "{syncs}");
+    assert!(now.get("relogin_store_sync_duration_seconds_sum") > 0.0);
+    assert_eq!(now.get("relogin_sessions"), 0.0);
+    assert_eq!(now.get("relogin_session_connections"), 0.0);
+    for idle in [
+        "relogin_store_pending_writes",
+        "relogin_password_checks{state=\"running\"}",
+        "relogin_password_checks{state=\"waiting\"}",
+        "relogin_session_requests_pending{of=\"login\"}",
+        "relogin_session_requests_pending{of=\"other\"}",
+    ] {
+        assert_eq!(now.get(idle), 0.0, "{idle}");
+    }
+    service.stop().await;
+}
+
 /// Idle connections can use up the places for scrapes, but they take nothing from clients.
 #[tokio::test]
 async fn a_17th_scrape_at_a_time_is_refused() {
@@ -220,8 +293,15 @@ const INTRODUCTION: &str = "# Metrics
 With `--metrics-listen HOST:PORT` the service serves metrics at `/metrics` in the
 [OpenMetrics](https://prometheus.io/docs/specs/om/open_metrics_spec/) text format. Where a metric
 means the same as one of Resgate's, it has Resgate's name. Those of WebSockets, cache and services
-are of the embedded gateway, and zero without it. Labels have only the values that are listed, so
-clients cannot make more of them. Who may see metrics is described in [security.md](security.md).
+are of the embedded gateway, and zero without it; `relogin gateway` has none of sessions, passwords
+and store. Labels have only the values that are listed, so clients cannot make more of them. Who may
+see metrics is described in [security.md](security.md).
+
+Logins, rotations, retries, reuse detected and missing proofs are outcomes of
+`relogin_session_decisions_total`; throttled logins, and all else that was asked, of
+`relogin_session_requests_total`. Each instance counts what it has done itself; of sessions in
+JetStream, each counts all. `relogin_store_bytes` is missing with `--store memory`, and while
+JetStream does not answer.
 
 | metric | type | labels | what |
 |---|---|---|---|
@@ -231,7 +311,7 @@ clients cannot make more of them. Who may see metrics is described in [security.
 #[tokio::test]
 async fn the_page_of_metrics_lists_what_is_exposed() {
     let folder = Folder::new();
-    let service = folder.serve("--demo --store memory --metrics-listen 127.0.0.1:0").await;
+    let service = folder.serve("--demo --metrics-listen 127.0.0.1:0").await;
     let scraped = Scraped::of(&address_of(&service).await).await;
     let mut page = INTRODUCTION.to_owned();
     for family in &scraped.order {

@@ -236,6 +236,11 @@ impl Bucket {
         }
     }
 
+    /// How large it is; none if nobody says.
+    pub(super) async fn bytes(&self) -> Option<u64> {
+        Some(self.store.stream.get_info().await.ok()?.state.bytes)
+    }
+
     /// Shows what the bucket has, and then what comes.
     pub(super) async fn watch(&self) -> Result<Watch, OpenError> {
         Watch::open(&self.client, &self.context, &self.store).await.map_err(|error| match error.kind() {

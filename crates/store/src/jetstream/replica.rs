@@ -124,6 +124,16 @@ impl Replica {
         self.index.next_deadline()
     }
 
+    /// How many sessions there are, and how many connections are on them.
+    pub(super) fn len(&self) -> (usize, usize) {
+        (self.index.len(), self.index.connections())
+    }
+
+    /// How many writes are under way.
+    pub(super) fn pending_writes(&self) -> usize {
+        self.writes.values().filter(|write| !write.is_in_doubt).count()
+    }
+
     /// All of the bucket is going to be read again, and what it has then counts. Returns what is
     /// known now.
     pub(super) fn restart(&mut self) -> HashMap<SessionId, Revision> {

@@ -110,6 +110,26 @@ async fn of_two_writes_at_once_to_three_servers_one_is_a_conflict() {
 }
 
 #[tokio::test]
+async fn its_numbers_are_those_of_the_whole_bucket_and_of_its_own_writes() {
+    let bed = Bed::new();
+    let (store, other) = (bed.store().await, bed.store().await);
+    let revision = store.create(record(1, &["a", "b"])).await.unwrap();
+    store.create(record(2, &[])).await.unwrap();
+    store.replace(record(1, &["a"]), revision).await.unwrap();
+    other.read_barrier().await.unwrap();
+    let (stats, of_other) = (store.stats().await, other.stats().await);
+    for stats in [stats, of_other] {
+        assert_eq!((stats.sessions, stats.connections, stats.pending_writes), (2, 1, 0));
+        assert!(stats.bytes.is_some_and(|bytes| bytes > 100), "{:?}", stats.bytes);
+    }
+    assert_eq!(stats.syncs.buckets.iter().sum::<u64>(), 3);
+    assert_eq!(of_other.syncs.buckets.iter().sum::<u64>(), 0);
+    let _folder = bed.stop();
+    until(async || store.stats().await.bytes.is_none().then_some(())).await;
+    assert_eq!(store.stats().await.sessions, 2);
+}
+
+#[tokio::test]
 async fn a_session_is_there_for_the_next_process_and_a_removed_one_is_not() {
     let bed = Bed::new();
     let store = bed.store().await;

@@ -9,6 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use relogin_host::durations::Durations;
 use tokio::sync::{Notify, SetOnce};
 
 use super::{
@@ -24,6 +25,8 @@ pub(super) struct SledShared {
     /// Whoever waits for the state should look again.
     changed: Condvar,
     pub(super) deadline_moved: Notify,
+    /// How long groups took to be written and synced.
+    pub(super) syncs: Durations,
     /// Why nothing can be written any more.
     failure: SetOnce<Reason>,
     /// True once the first failure is in the log.
@@ -65,6 +68,7 @@ impl SledShared {
             state: Mutex::new(state),
             changed: Condvar::new(),
             deadline_moved: Notify::new(),
+            syncs: Durations::default(),
             failure: SetOnce::new(),
             is_told: AtomicBool::new(false),
             steps: AtomicU64::new(0),

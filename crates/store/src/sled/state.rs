@@ -181,6 +181,11 @@ impl State {
         self.groups.is_empty()
     }
 
+    /// How many writes are not durable yet.
+    pub(super) fn pending_writes(&self) -> usize {
+        self.groups.iter().map(|group| group.changes.len()).sum()
+    }
+
     /// Checks a write against what is durable and what came before it. If it passes, it goes with
     /// the last group.
     pub(super) fn stage(&mut self, write: Write) -> Outcome {

@@ -15,6 +15,7 @@ use std::{
 
 use futures_util::{future::join_all, poll};
 use proptest::prelude::*;
+use relogin_host::durations::DurationCounts;
 use relogin_session::Device;
 use tempfile::TempDir;
 
@@ -72,6 +73,26 @@ impl Gate {
     fn open(&self) {
         self.end.send(Ok(())).unwrap();
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn its_numbers_say_what_is_durable_and_what_waits() {
+    let (store, gate, _folder) = Gate::store();
+    let mut writing = pin!(store.create(record(1, &["a", "b"])));
+    assert!(poll!(&mut writing).is_pending());
+    gate.wait();
+    let mut next = pin!(store.create(record(2, &[])));
+    assert!(poll!(&mut next).is_pending());
+    let stats = store.stats().await;
+    assert_eq!((stats.sessions, stats.connections, stats.pending_writes), (0, 0, 2));
+    assert_eq!(stats.syncs, DurationCounts::default());
+    gate.open();
+    gate.open();
+    let _written = (writing.await.unwrap(), next.await.unwrap());
+    let stats = store.stats().await;
+    assert_eq!((stats.sessions, stats.connections, stats.pending_writes), (2, 2, 0));
+    assert_eq!(stats.syncs.buckets.iter().sum::<u64>(), 2);
+    assert!(stats.bytes.is_some_and(|bytes| bytes >= Sizes::USUAL.segment as u64), "{:?}", stats.bytes);
 }
 
 #[tokio::test]

@@ -1,7 +1,10 @@
 //! The thread that makes groups of writes durable, one after the other. See the header of
 //! [`super`].
 
-use std::sync::{Arc, mpsc};
+use std::{
+    sync::{Arc, mpsc},
+    time::Instant,
+};
 
 use super::{
     super::index::is_earlier,
@@ -69,10 +72,12 @@ impl Writer {
                 return false;
             }
         }
+        let began = Instant::now();
         if let Err(error) = self.wal.append(frame) {
             self.shared.fail(error);
             return false;
         }
+        self.shared.syncs.add(began.elapsed());
         if let Some(group) = self.show() {
             group.acknowledge();
         }
