@@ -15,6 +15,7 @@ mod instances;
 mod jetstream;
 mod last_seen;
 mod metrics;
+mod monitoring;
 mod nats_gateway;
 mod password;
 mod permissions;
