@@ -41,7 +41,7 @@ use relogin_res::service::Response;
 use relogin_users::{UserDirectory, password_rules::PasswordRules};
 use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tracing::{debug, warn};
+use tracing::{Instrument, debug, warn};
 use zeroize::Zeroizing;
 
 use self::{
@@ -62,6 +62,7 @@ use crate::{
     issuers::Issuers,
     origins::Origins,
     sessions::Sessions,
+    spans,
 };
 
 /// Whether sessions are bound to the cookies of browsers.
@@ -295,7 +296,12 @@ impl Auth {
 
 impl AuthContext {
     /// Answers a request that holds this place.
-    async fn serve(self: Arc<Self>, request: Arrived, _place: OwnedSemaphorePermit) {
+    fn serve(self: Arc<Self>, request: Arrived, place: OwnedSemaphorePermit) -> impl Future<Output = ()> + Send {
+        let span = spans::request(request.route.counted().name(), request.since);
+        self.process(request, place).instrument(span)
+    }
+
+    async fn process(self: Arc<Self>, request: Arrived, _place: OwnedSemaphorePermit) {
         let Arrived { route, payload, reply, since } = request;
         if self.leaves(&route) {
             return request::wipe_payload(payload);
@@ -381,7 +387,7 @@ impl AuthContext {
         // The sender retries: what was done is on disk, and the retry gets the same answer. Wiped
         // when the last handle is dropped, because it may contain a key.
         let payload = Bytes::from_owner(Zeroizing::new(payload));
-        if let Err(error) = self.bus.publish(reply, payload).await {
+        if let Err(error) = self.bus.publish(reply, payload).instrument(spans::wait("bus answer")).await {
             debug!("cannot send an answer: {}", Chain(&error));
         }
     }

@@ -8,6 +8,7 @@ mod options;
 mod origin;
 mod resgate;
 mod stores;
+mod traces;
 mod values;
 
 use std::{
@@ -172,6 +173,7 @@ pub fn resolve(layers: Layers) -> Result<Config, ConfigError> {
         audit_subject,
         demo,
         log: options.log()?.map(|log| log.value),
+        otlp: options.otlp()?.map(|url| url.value),
     })
 }
 

@@ -8,6 +8,9 @@ use relogin_res::service::{
     token_subject,
 };
 use relogin_session::{ConnectionId, Effect, SessionId, Token, User, UserModel, api::Rotated};
+use tracing::Instrument;
+
+use crate::spans;
 
 /// Tells gateways about changes of the sessions of one resource name.
 pub struct Events {
@@ -45,7 +48,7 @@ impl Events {
         // Built before the first await, because what is borrowed need not be shareable then.
         let events: Vec<_> = effects.into_iter().map(|effect| self.event(effect)).collect();
         for (subject, payload) in events {
-            self.bus.publish(&subject, payload.into()).await?;
+            self.bus.publish(&subject, payload.into()).instrument(spans::wait("bus publish")).await?;
         }
         Ok(())
     }

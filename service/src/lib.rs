@@ -32,4 +32,6 @@ pub mod reset;
 pub mod secret;
 pub mod sessions;
 pub mod signing;
+mod spans;
+pub mod traces;
 mod trickle;

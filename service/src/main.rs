@@ -24,8 +24,9 @@ use relogin::{
     config,
     log::{Log, LogGuard},
     repetitions::Repetitions,
+    traces::Traces,
 };
-use relogin_host::errors::Chain;
+use relogin_host::{errors::Chain, spans::SPANS};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     task::spawn_blocking,
@@ -39,6 +40,7 @@ use tracing_subscriber::{
     layer::{Filter, SubscriberExt},
     util::SubscriberInitExt,
 };
+use url::Url;
 
 /// Stays small for months, and returns freed memory to the system by threads of its own
 /// (docs/adr/0111-jemalloc.md).
@@ -100,13 +102,13 @@ fn run(args: impl Iterator<Item = OsString>) -> anyhow::Result<ExitCode> {
         }
         Ok(Invocation::Serve(layers)) => {
             let config = config::resolve(layers)?;
-            let log = config.log.clone();
-            return run_server(log.as_deref(), serve(config));
+            let (log, otlp) = (config.log.clone(), config.otlp.clone());
+            return run_server(log.as_deref(), otlp.as_ref(), serve(config));
         }
         Ok(Invocation::Gateway(layers, file)) => {
             let config = config::gateway_alone(layers, file.as_deref())?;
             let log = config.log.clone();
-            return run_server(log.as_deref(), serve_gateway(config));
+            return run_server(log.as_deref(), None, serve_gateway(config));
         }
         Err(text) => {
             complain(text.trim_end());
@@ -116,16 +118,23 @@ fn run(args: impl Iterator<Item = OsString>) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Runs a server to its end, with this log filter.
-fn run_server(log: Option<&str>, server: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
-    let (repetitions, _log) = log_to_stderr(log)?;
+/// Runs a server to its end, with this log filter and this collector of traces.
+fn run_server(
+    log: Option<&str>,
+    otlp: Option<&Url>,
+    server: impl Future<Output = anyhow::Result<ExitCode>>,
+) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Runtime::new().context("cannot start threads")?;
+    let traces = otlp.map(|collector| Traces::to(collector, runtime.handle().clone())).transpose()?;
+    let (repetitions, _log) = log_to_stderr(log, traces.as_ref())?;
     let reporter = thread::Builder::new().name("repetitions".to_owned());
     reporter.spawn(move || report_repetitions(&repetitions)).context("cannot start threads")?;
-    let runtime = tokio::runtime::Runtime::new().context("cannot start threads")?;
-    let code = runtime.block_on(server)?;
+    let code = runtime.block_on(server);
+    // While the runtime can send them.
+    drop(traces);
     // Password checks that nobody waits for any more would delay the end.
     runtime.shutdown_background();
-    Ok(code)
+    code
 }
 
 /// Writes the line that says that a server is ready, and where.
@@ -274,8 +283,8 @@ const TALKATIVE: [&str; 2] = ["async_nats", "tungstenite"];
 
 /// Logs to standard error with the filter `filter`, else `RUST_LOG`, else a default for operators.
 /// Repeated lines are counted: the counts are for [`Repetitions::report`]. Waiting lines are
-/// written, if possible, when the guard is dropped.
-fn log_to_stderr(filter: Option<&str>) -> anyhow::Result<(Repetitions, LogGuard)> {
+/// written, if possible, when the guard is dropped. Spans go to `traces`, if there is one.
+fn log_to_stderr(filter: Option<&str>, traces: Option<&Traces>) -> anyhow::Result<(Repetitions, LogGuard)> {
     let from_env = env::var("RUST_LOG").ok().filter(|filter| !filter.is_empty());
     let filter = filter.or(from_env.as_deref()).unwrap_or("info");
     // The bus reports changes of the NATS connection, as often as is useful.
@@ -285,7 +294,8 @@ fn log_to_stderr(filter: Option<&str>) -> anyhow::Result<(Repetitions, LogGuard)
     let (log, guard) = Log::to(io::stderr()).context("cannot start threads")?;
     let lines = fmt::layer().with_writer(log).with_ansi(io::stderr().is_terminal());
     let repetitions = Repetitions::default();
-    tracing_subscriber::registry().with(lines.with_filter(filter_lines(filter, repetitions.clone()))).init();
+    let lines = lines.with_filter(filter_lines(filter, repetitions.clone()));
+    tracing_subscriber::registry().with(lines).with(traces.map(Traces::layer)).init();
     Ok((repetitions, guard))
 }
 
@@ -294,7 +304,9 @@ fn filter_lines<S: Subscriber>(filter: EnvFilter, repetitions: Repetitions) -> i
     // Without a hint of each filter nobody would know that none lets the libraries' records
     // through, and each of the several that a frame causes would be looked at.
     let is_discreet = filter_fn(|metadata| {
-        *metadata.level() != Level::TRACE || !TALKATIVE.iter().any(|name| metadata.target().starts_with(name))
+        // Spans for traces would be in each line that is logged within them.
+        metadata.target() != SPANS
+            && (*metadata.level() != Level::TRACE || !TALKATIVE.iter().any(|name| metadata.target().starts_with(name)))
     })
     .with_max_level_hint(LevelFilter::TRACE);
     filter.and(is_discreet).and(repetitions)

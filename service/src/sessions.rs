@@ -43,6 +43,7 @@ use relogin_store::{SessionStore, StoreError};
 use relogin_users::{DirectoryError, UserDirectory};
 use thiserror::Error;
 use tokio::time::Instant;
+use tracing::Instrument;
 
 pub use self::{
     browser::{Browser, Cookie},
@@ -63,6 +64,7 @@ use crate::{
     clock::{Clock, SystemClock},
     events::Events,
     proof::Signed,
+    spans,
 };
 
 /// The sessions of one resource name.
@@ -305,7 +307,7 @@ impl Sessions {
     /// # Errors
     /// [`SessionsError`] on an internal error.
     pub async fn on_connection(&self, connection: &ConnectionId) -> Result<Option<Record>, SessionsError> {
-        self.store.read_barrier().await?;
+        self.read_barrier().await?;
         self.held_by(connection).await
     }
 
@@ -333,7 +335,7 @@ impl Sessions {
     async fn find_user(&self, record: &Record) -> Result<Option<User>, DirectoryError> {
         match record.claimed_user() {
             Some(user) => Ok(Some(user)),
-            None => self.users.find(&record.user_id).await,
+            None => self.users.find(&record.user_id).instrument(spans::wait("users find")).await,
         }
     }
 

@@ -15,7 +15,9 @@ use relogin_bus::Tag;
 use relogin_gateway_proto::ConnectionKey;
 use relogin_host::log_throttle::LogThrottle;
 use tokio::sync::Notify;
-use tracing::warn;
+use tracing::{Span, warn};
+
+use crate::trace;
 
 /// The queue of bus commands.
 #[derive(Debug, Default)]
@@ -72,6 +74,8 @@ struct Ask {
     service: Arc<str>,
     bytes: usize,
     state: State,
+    /// From here on until it is answered or given up.
+    _span: Span,
 }
 
 #[derive(Debug)]
@@ -193,7 +197,9 @@ impl Queue {
         waiting.push_back(tag);
         let bytes = subject.len() + payload.len();
         self.waiting += 1;
-        self.asks.insert(tag, Ask { service: Arc::clone(&name), bytes, state: State::Waiting(subject, payload) });
+        let span = trace::request(&subject);
+        let state = State::Waiting(subject, payload);
+        self.asks.insert(tag, Ask { service: Arc::clone(&name), bytes, state, _span: span });
         self.give_turn(&name);
     }
 
@@ -204,7 +210,7 @@ impl Queue {
                 self.waiting -= 1;
                 return false;
             }
-            Some(Ask { service, bytes, state: State::UnderWay }) => self.arrive(&service, bytes),
+            Some(Ask { service, bytes, state: State::UnderWay, .. }) => self.arrive(&service, bytes),
             Some(Ask { state: State::Heard, .. }) | None => {}
         }
         self.orders.push_back(BusCommand::Release(tag));

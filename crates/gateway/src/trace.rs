@@ -6,12 +6,19 @@
 use std::{borrow::Cow, fmt};
 
 use relogin_gateway_proto::Malformed;
+use relogin_host::spans::SPANS;
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use tracing::{trace, warn};
+use tracing::{Level, Span, info_span, span_enabled, trace, warn};
 
 /// The target of the lines.
 const TARGET: &str = "relogin::gateway::frames";
+
+/// What a request's subject begins with.
+const KINDS: [&str; 4] = ["access", "auth", "call", "get"];
+
+/// How many characters of a service's name are in a span. Clients choose it.
+const SERVICE: usize = 64;
 
 /// How many characters of a name are shown.
 const NAME: usize = 200;
@@ -46,6 +53,21 @@ struct Shape<'a> {
 struct Failure<'a> {
     #[serde(borrow)]
     code: Cow<'a, str>,
+}
+
+/// The span of a request to a service: its kind, and the first part of the resource's name.
+pub(crate) fn request(subject: &str) -> Span {
+    let of = |subject: &str| {
+        let (kind, resource) = subject.split_once('.')?;
+        let kind = KINDS.into_iter().find(|known| *known == kind)?;
+        Some((kind, resource.split('.').next()?.chars().take(SERVICE).collect::<String>()))
+    };
+    if !span_enabled!(target: SPANS, Level::INFO) {
+        return Span::none();
+    }
+    // Query requests go to whatever subject a service has chosen.
+    let (kind, service) = of(subject).unwrap_or_else(|| ("query", String::new()));
+    info_span!(target: SPANS, "request to a service", otel.name = kind, otel.kind = "client", service)
 }
 
 /// A client has sent a frame.

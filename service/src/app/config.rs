@@ -87,6 +87,8 @@ pub struct Config {
     pub demo: bool,
     /// The log filter, as in `RUST_LOG`; none: `RUST_LOG` decides.
     pub log: Option<String>,
+    /// Where traces are sent; none: nowhere.
+    pub otlp: Option<url::Url>,
 }
 
 /// Where a process listens.

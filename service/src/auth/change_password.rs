@@ -5,9 +5,10 @@ use relogin_res::service::Response;
 use relogin_session::{Denied, api::ChangePasswordParams};
 use relogin_users::{PasswordChange, PasswordChanged, UserChange, password_rules::WeakPassword};
 use tokio::sync::Notify;
+use tracing::Instrument;
 
 use super::{AuthContext, CookieKind, answer::Failure, guess, request::Request, throttle::LoginPlace};
-use crate::audit::Event;
+use crate::{audit::Event, spans};
 
 pub(super) async fn change_password(cx: &AuthContext, payload: &[u8], reply: &str) -> Result<Response, Failure> {
     let request = Request::parse(cx, payload)?;
@@ -53,7 +54,8 @@ pub(super) async fn change_password(cx: &AuthContext, payload: &[u8], reply: &st
     let queued = Notify::new();
     let on_queued = || queued.notify_one();
     let change = PasswordChange { id, session, current: &current, new: &new, remote_addr };
-    let changed = guess::waiting(cx, reply, cx.users.change_password(change, &on_queued), &queued).await?;
+    let changing = cx.users.change_password(change, &on_queued).instrument(spans::wait("users change_password"));
+    let changed = guess::waiting(cx, reply, changing, &queued).await?;
     match changed {
         PasswordChanged::Changed => guess.settle(cx, &name, place, true).await,
         PasswordChanged::Wrong => {

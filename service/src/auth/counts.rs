@@ -13,6 +13,8 @@ use tokio::time::Instant;
 
 use super::{Auth, answer::Failure, limits::ConcurrencyLimits, queue::Queue};
 
+use crate::spans;
+
 /// What a request is counted as. Nothing in it is chosen by strangers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum CountedMethod {
@@ -162,6 +164,7 @@ impl RequestCounts {
         self.outcomes[method as usize][outcome as usize].fetch_add(1, Relaxed);
         // How long one waited in vain says how long the others wait, too.
         self.times[method as usize].add(since.elapsed());
+        spans::came_to(outcome.name(), matches!(outcome, RequestOutcome::Shortage | RequestOutcome::Failed));
     }
 }
 

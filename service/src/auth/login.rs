@@ -4,9 +4,10 @@ use relogin_res::service::{Origin, Response};
 use relogin_session::{Denied, Device, DeviceKey, LoggedIn, Login, NewCookie, UserId, api::LoginParams};
 use relogin_users::{Credentials, PasswordCheck, prepare::prepared_username};
 use tokio::sync::Notify;
+use tracing::Instrument;
 
 use super::{AuthContext, CookieKind, answer::Failure, guess, request::Request, throttle::LoginPlace};
-use crate::{audit::Event, proof};
+use crate::{audit::Event, proof, spans};
 
 pub(super) async fn login(cx: &AuthContext, payload: &[u8], reply: &str) -> Result<Response, Failure> {
     let request = Request::parse(cx, payload)?;
@@ -56,7 +57,7 @@ pub(super) async fn login(cx: &AuthContext, payload: &[u8], reply: &str) -> Resu
     if cx.sessions.user_changes() != changes {
         // The user may have been removed or have another password, and this session did not exist
         // yet when theirs were ended.
-        let verdict = cx.users.verify(credentials, &|| {}).await;
+        let verdict = cx.users.verify(credentials, &|| {}).instrument(spans::wait("users verify")).await;
         if !matches!(verdict, Ok(PasswordCheck::Right(_))) {
             cx.sessions.logout(connection, None, None).await??;
             verdict?;
@@ -70,7 +71,8 @@ pub(super) async fn login(cx: &AuthContext, payload: &[u8], reply: &str) -> Resu
 async fn verify(cx: &AuthContext, credentials: Credentials<'_>, reply: &str) -> Result<PasswordCheck, Failure> {
     let queued = Notify::new();
     let on_queued = || queued.notify_one();
-    guess::waiting(cx, reply, cx.users.verify(credentials, &on_queued), &queued).await
+    let checking = cx.users.verify(credentials, &on_queued).instrument(spans::wait("users verify"));
+    guess::waiting(cx, reply, checking, &queued).await
 }
 
 /// The cookie to which the session is bound.

@@ -72,6 +72,7 @@ const VALUES: &[(&str, &str)] = &[
     ("audit", r#""/var/log/relogin/audit""#),
     ("audit-subject", r#""audit.relogin""#),
     ("log", r#""info""#),
+    ("otlp", r#""http://localhost:4318""#),
     ("demo", "false"),
 ];
 

@@ -12,10 +12,12 @@ use relogin_gateway::Encoding;
 use relogin_host::toml_place::{TomlPlace, lines_of_keys};
 use relogin_store::jetstream::Replicas;
 use relogin_users::{cost::Cost, password_rules::PasswordRules};
+use url::Url;
 
 use super::{
     Options, gateway, log_filter,
     origin::{ConfigError, Origin, Value},
+    traces,
     values::{self, Problem},
 };
 use crate::{
@@ -142,6 +144,7 @@ options! {
     drain: "drain" "RELOGIN_DRAIN" values::wait => Duration;
     audit: "audit" "RELOGIN_AUDIT" values::audit => AuditTarget;
     audit_subject: "audit-subject" "RELOGIN_AUDIT_SUBJECT" values::subject => String;
+    otlp: "otlp" "RELOGIN_OTLP" traces::collector => Url;
     demo: "demo" "RELOGIN_DEMO" values::yes_or_no => bool;
     log: "log" "RELOGIN_LOG" log_filter::log => String;
 }

@@ -65,6 +65,8 @@ pub enum Problem {
     Count(String),
     /// Not a NATS address. Not shown, because it may contain a password.
     Nats,
+    /// Not a collector of traces. Not shown, because it may contain a password.
+    Collector,
     /// Neither a gateway nor NATS.
     NobodyCouldReachIt,
     /// A certificate without its key, or the other way around: what is missing.
@@ -352,6 +354,7 @@ impl fmt::Display for Problem {
                 write!(f, "{text:?} is not an address; write it like 10.0.0.1, 10.0.0.0/8, fd00::/8 or loopback")
             }
             Self::Nats => f.write_str("is not a NATS address; write it like nats://127.0.0.1:4222"),
+            Self::Collector => f.write_str("is not a collector reached by http; write it like http://127.0.0.1:4318"),
             Self::NobodyCouldReachIt => {
                 f.write_str("needs --nats: without a gateway and without NATS the service cannot be reached")
             }

@@ -77,7 +77,7 @@ impl Sessions {
         let Some(sid) = shown.and_then(|shown| exchange::verify(&self.rules().keyring, shown, now)) else {
             return Ok(Err(Denied::InvalidReloginKey));
         };
-        self.store.read_barrier().await?;
+        self.read_barrier().await?;
         let stored = self.store.load(sid).await?;
         let record = stored.as_ref().map(|stored| &stored.record);
         let hers = record.filter(|record| is_hers(record, browser.cookie) && !record.is_expired(now));
@@ -104,7 +104,7 @@ impl Sessions {
     /// The live session of a genuine key in its own browser's cookie.
     async fn of_cookie(&self, key: &ReloginKey, cookie: Cookie) -> Result<Option<Record>, SessionsError> {
         let Some(key) = key.parse() else { return Ok(None) };
-        self.store.read_barrier().await?;
+        self.read_barrier().await?;
         let Some(stored) = self.store.load(key.sid).await? else { return Ok(None) };
         let record = &stored.record;
         let is_open = is_hers(record, cookie)
@@ -120,7 +120,7 @@ impl Sessions {
     /// [`SessionsError`] on an internal error.
     pub async fn parse_in_cookie(&self, key: &ReloginKey) -> Result<Option<PresentedKey>, SessionsError> {
         let Some(key) = key.parse() else { return Ok(None) };
-        self.store.read_barrier().await?;
+        self.read_barrier().await?;
         let stored = self.store.load(key.sid).await?;
         Ok(stored.filter(|stored| stored.record.in_cookie).map(|_| key))
     }

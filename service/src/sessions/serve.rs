@@ -11,9 +11,10 @@ use relogin_session::{
 };
 use relogin_store::{StoreError, Stored};
 use relogin_users::DirectoryError;
+use tracing::Instrument;
 
 use super::{Answer, ConnectionGuard, Sessions, SessionsError, log, request::SessionRequest, several::Settled};
-use crate::proof::Signed;
+use crate::{proof::Signed, spans};
 
 /// What is stored when a request is decided on, while nothing else happens to the connections that
 /// may be notified of it.
@@ -65,7 +66,7 @@ impl Sessions {
         let decision = decide(found.record(), self.command(request, &found, progress.left).await?, &rules, now);
         if !progress.is_fresh && !decision.is_proven_by_its_write() {
             drop(found);
-            self.store.read_barrier().await?;
+            self.read_barrier().await?;
             progress.is_fresh = true;
             return Ok(Next::DecideAgain);
         }
@@ -216,13 +217,13 @@ impl Sessions {
         let effects = &decision.effects;
         match (&decision.write, stored) {
             (Write::Create(record), _) => {
-                self.store.create(record.clone()).await?;
+                self.store.create(record.clone()).instrument(spans::wait("store create")).await?;
                 self.events.publish(effects).await?;
             }
             (Write::Replace(next), Some(stored)) => {
                 let (leaving, staying) = effects.iter().partition::<Vec<_>, _>(|effect| effect.leaves(effects));
                 self.events.publish(leaving).await?;
-                self.store.replace(next.clone(), stored.revision).await?;
+                self.store.replace(next.clone(), stored.revision).instrument(spans::wait("store replace")).await?;
                 self.events.publish(staying).await?;
             }
             (Write::Remove, Some(stored)) => {
@@ -231,10 +232,14 @@ impl Sessions {
                 let mut revision = stored.revision;
                 // In a shared store this is also what says which process announces the end.
                 if self.store.is_shared() || !stored.record.is_expired(now) {
-                    revision = self.store.replace(stored.record.ended(), revision).await?;
+                    revision = self
+                        .store
+                        .replace(stored.record.ended(), revision)
+                        .instrument(spans::wait("store replace"))
+                        .await?;
                 }
                 self.events.publish(after).await?;
-                match self.store.remove(stored.record.sid, revision).await {
+                match self.store.remove(stored.record.sid, revision).instrument(spans::wait("store remove")).await {
                     Ok(()) | Err(StoreError::Conflict) => {}
                     // The session is over and everybody notified: what is left of it is taken away
                     // as overdue.

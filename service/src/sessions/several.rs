@@ -29,8 +29,10 @@ use relogin_session::{
     },
 };
 use relogin_store::{StoreError, Stored};
+use tracing::Instrument;
 
 use super::{Sessions, SessionsError, request::SessionRequest};
+use crate::spans;
 #[cfg(test)]
 pub(super) use notes::{ENDING, MAX_NOTIFIED};
 pub(super) use notes::{Endings, RecentlyNotified, Unconfirmed};
@@ -61,6 +63,11 @@ pub(super) enum Settled {
 }
 
 impl Sessions {
+    /// Returns once reads show what any process was told is done before.
+    pub(super) async fn read_barrier(&self) -> Result<(), StoreError> {
+        self.store.read_barrier().instrument(spans::wait("store barrier")).await
+    }
+
     /// True if another process is about to end the session, and the request asks for no more.
     pub(super) fn is_ending_elsewhere(&self, request: &SessionRequest, stored: Option<&Stored>) -> bool {
         let is_ours_alone = matches!(request, SessionRequest::OnSession(..) | SessionRequest::UserChanged { .. });
@@ -142,7 +149,7 @@ impl Sessions {
         let connections: Vec<_> = self.recently_notified.connections().into_iter().collect();
         for some in connections.chunks(RESENDS_AT_ONCE) {
             let _guard = self.connection_locks.take(some).await;
-            self.store.read_barrier().await?;
+            self.read_barrier().await?;
             let mut last_tokens = HashMap::new();
             for connection in some {
                 last_tokens.insert(connection, self.send_state(connection).await?);
@@ -249,7 +256,7 @@ impl Sessions {
         if !self.store.barrier_follows_bus() {
             self.events.flush().await?;
         }
-        Ok(self.store.read_barrier().await?)
+        Ok(self.read_barrier().await?)
     }
 
     /// Those connections that are on several sessions, or on another than their token named last.

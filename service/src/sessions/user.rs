@@ -31,7 +31,7 @@ impl Sessions {
         // Before the sessions are looked up, so that a login in flight is either found or checks
         // again.
         self.user_changes.fetch_add(1, SeqCst);
-        self.store.read_barrier().await?;
+        self.read_barrier().await?;
         let sids = self.store.find_by_user(&change.id).await?;
         for some in sids.chunks(AT_ONCE) {
             let telling = some.iter().map(async |&sid| {

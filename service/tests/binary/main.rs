@@ -31,5 +31,6 @@ mod several;
 mod start;
 mod texts;
 mod tls;
+mod traces;
 mod user;
 mod waiting;
