@@ -168,8 +168,10 @@ pub(crate) async fn update(store: &kv::Store, key: &str, value: &Bytes, revision
 /// [`ErrorCode::STREAM_WRONG_LAST_SEQUENCE`].
 fn is_held(error: &kv::UpdateError) -> bool {
     let mut answers = successors(Some(error as &dyn Error), |&error| error.source());
-    let code = |error: &dyn Error| error.downcast_ref::<jetstream::Error>().map(jetstream::Error::error_code);
-    answers.any(|error| code(error) == Some(ErrorCode::STREAM_WRONG_LAST_SEQUENCE_CONSTANT))
+    answers.any(|error| {
+        let answer = error.downcast_ref::<jetstream::Error>();
+        answer.is_some_and(|answer| answer.error_code() == ErrorCode::STREAM_WRONG_LAST_SEQUENCE_CONSTANT)
+    })
 }
 
 fn answered(client: Client) -> Deal {
