@@ -7,7 +7,7 @@ pub mod copying;
 pub mod gateway;
 mod listeners;
 mod open;
-mod operators;
+pub mod operators;
 mod patience;
 mod running;
 pub mod secrets;
@@ -19,6 +19,7 @@ mod user_source;
 use std::sync::Arc;
 
 use anyhow::Context;
+use bytes::Bytes;
 use relogin_gateway::{Gateway, Limits};
 use relogin_session::Rules;
 use relogin_users::{change_spool::ChangeSpool, nats::Changes};
@@ -39,7 +40,7 @@ use crate::{
     audit::{Audit, AuditFile, AuditTarget},
     auth::{self, Auth},
     clock::SteadyClock,
-    control::{Began, Control},
+    control::{self, Began, Control},
     cookie::BrowserCookie,
     demo::{DEMO_NAME, Ticker},
     descriptors, expiry,
@@ -95,6 +96,7 @@ impl App {
                 demo: config.demo,
                 gateway: config.gateway == GatewayKind::Embedded,
                 shared: is_shared,
+                control: config.control_nats,
                 users: match &config.users {
                     UsersSource::Nats(subject) => Some(subject.clone()),
                     _ => None,
@@ -155,6 +157,7 @@ impl App {
         let clock = Arc::new(SteadyClock::start(clock_file));
         let sessions =
             Arc::new(sessions.with_audit(audit).with_cap(config.sessions_per_user).with_clock(Arc::clone(&clock) as _));
+        let (operated, users_of_operators) = (Arc::clone(&sessions), Arc::clone(&directory));
         let outcomes = sessions.outcomes();
         background.open("saving the session clock", |stop| async move { clock.keep(stop).await });
         let issuers = config.issuers.as_deref().map(issuers::load).transpose()?.map(Arc::new);
@@ -253,15 +256,26 @@ impl App {
             gateway: gateway.clone(),
             stopping: watch.stopping.clone(),
         };
+        let control = Arc::new(Control {
+            name: config.name,
+            store: config.store.name(),
+            has_nats: nats.is_some(),
+            instance,
+            sessions: operated,
+            users: users_of_operators,
+            health: health.clone(),
+            began: Began::now(),
+        });
+        if config.control_nats {
+            let requests = control::bus::listen(bus.as_ref(), &control.name).await?;
+            let (bus, control) = (Arc::clone(&bus), Arc::clone(&control));
+            let answer = move |request: Bytes| {
+                let control = Arc::clone(&control);
+                async move { control.answer(&request).await }
+            };
+            doors.open("answering operators on NATS", |stop| control::bus::run(requests, bus, answer, stop));
+        }
         if let Some(socket) = control_socket {
-            let control = Arc::new(Control {
-                name: config.name,
-                store: config.store.name(),
-                has_nats: nats.is_some(),
-                instance,
-                health: health.clone(),
-                began: Began::now(),
-            });
             doors.open("answering operators", |stop| socket.run(control, stop));
         }
         let counts = Arc::new(HttpCounts::default());

@@ -3,6 +3,7 @@
 
 mod config_file;
 pub mod control;
+mod copy;
 mod gateway_alone;
 pub mod health;
 pub mod manual;
@@ -18,18 +19,21 @@ use std::{ffi::OsString, path::PathBuf};
 
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, parser::ValueSource};
 use clap_complete::Shell;
+use relogin_bus::nats::NatsConfig;
 use relogin_session::{SessionId, UserId};
-use relogin_store::jetstream::Replicas;
 use relogin_users::UserChange;
 
 use self::{
-    control::{ControlCommand, PlaceArgs},
+    control::{
+        ControlCommand, PlaceArgs,
+        sessions::{self, SessionCommand},
+    },
+    copy::CopyArgs,
     gateway_alone::{GatewayArgs, only_of_a_gateway},
-    nats::NatsLogin,
     user::UserEdit,
 };
 use crate::{
-    app::{copying::Copying, secrets::SecretChange, store::StorePlace},
+    app::{copying::Copying, secrets::SecretChange},
     config::{self, Layers, Options},
 };
 
@@ -72,6 +76,13 @@ enum CliCommand {
         /// Print JSON, for programs
         #[arg(long)]
         json: bool,
+    },
+    /// List, show and end the sessions of a running service
+    Session {
+        #[command(flatten)]
+        place: PlaceArgs,
+        #[command(subcommand)]
+        command: SessionCommand,
     },
     /// Ask a running service at its address whether it can answer requests
     ///
@@ -175,27 +186,6 @@ enum StoreSubcommand {
     Copy(Box<CopyArgs>),
 }
 
-/// What to copy.
-#[derive(Debug, Args)]
-struct CopyArgs {
-    #[arg(long, value_name = "STORE", value_parser = StorePlace::parse, help = StorePlace::HELP)]
-    from: StorePlace,
-    /// The store to fill, likewise
-    #[arg(long, value_name = "STORE", value_parser = StorePlace::parse)]
-    to: StorePlace,
-    /// NATS servers of the bucket
-    #[arg(long, env = "RELOGIN_NATS", value_name = "URL", hide_env_values = true)]
-    nats: Option<String>,
-    #[command(flatten)]
-    login: NatsLogin,
-    /// Resource name of the services that use the bucket
-    #[arg(long, env = "RELOGIN_NAME", value_name = "NAME", default_value = "session")]
-    name: String,
-    /// Number of NATS servers that keep each session, if the bucket is created
-    #[arg(long, env = "RELOGIN_REPLICAS", value_name = "1|3|5", default_value = "1", value_parser = parse_replicas)]
-    replicas: Replicas,
-}
-
 #[derive(Debug, Args)]
 struct SecretArgs {
     #[command(subcommand)]
@@ -240,9 +230,9 @@ pub enum Invocation {
     Copy(Copying),
     /// `relogin secret`.
     Secret(SecretChange),
-    /// `relogin status` and its like; the options that can be given are `data`, `control-socket`
-    /// and `config`.
-    Control(Layers, ControlCommand),
+    /// `relogin status` and its like, maybe by NATS; the options that can be given are `data`,
+    /// `control-socket`, `name` and `config`.
+    Control(Layers, Option<NatsConfig>, ControlCommand),
     /// `relogin health`, with the address.
     Health(String),
     /// `relogin man`, with the folder for the pages.
@@ -256,7 +246,7 @@ pub enum Invocation {
 /// # Errors
 /// The text to print if the command line is invalid: one line, or the help text if it is empty.
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocation, String> {
-    let args: Vec<_> = args.into_iter().collect();
+    let args: Vec<_> = sessions::with_ids(args.into_iter().collect());
     let parsed = command().try_get_matches_from(&args).and_then(|mut matches| {
         let typed = matches.clone();
         Ok((Cli::from_arg_matches_mut(&mut matches)?, typed))
@@ -276,16 +266,15 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocation, Str
             StoreSubcommand::InPlace(command) => {
                 Invocation::Store(layers(Options { data, ..Options::default() }, config, matches), command)
             }
-            StoreSubcommand::Copy(args) => {
-                let CopyArgs { from, to, nats, login, name, replicas } = *args;
-                let nats = nats.map(|url| login.to(url));
-                Invocation::Copy(Copying { from, to, nats, name, replicas })
-            }
+            StoreSubcommand::Copy(args) => Invocation::Copy(args.copying()),
         },
         CliCommand::Status { place, json } => {
-            let PlaceArgs { config, data, control_socket } = place;
-            let options = Options { data, control_socket, ..Options::default() };
-            Invocation::Control(layers(options, config, matches), ControlCommand::Status { json })
+            let (options, config, nats) = place.split();
+            Invocation::Control(layers(options, config, matches), nats, ControlCommand::Status { json })
+        }
+        CliCommand::Session { place, command } => {
+            let (options, config, nats) = place.split();
+            Invocation::Control(layers(options, config, matches), nats, ControlCommand::Session(command))
         }
         CliCommand::Health { address } => Invocation::Health(address),
         CliCommand::Config => {
@@ -379,10 +368,6 @@ fn parse_listen(text: &str) -> Result<String, String> {
     config::listen(text.to_owned()).map_err(|problem| problem.to_string())
 }
 
-fn parse_replicas(text: &str) -> Result<Replicas, String> {
-    config::replicas(text.to_owned()).map_err(|problem| problem.to_string())
-}
-
 #[expect(clippy::unnecessary_wraps, reason = "clap's value parsers return results")]
 fn parse_user_id(text: &str) -> Result<UserId, std::convert::Infallible> {
     Ok(text.parse().map_or_else(|_| UserId::Text(text.to_owned()), UserId::Number))
@@ -416,6 +401,14 @@ mod tests {
             (
                 "relogin status --jsno",
                 "relogin: unexpected argument '--jsno' found; a similar argument exists: '--json'; see `relogin status --help`",
+            ),
+            (
+                "relogin session revoke --usr jane",
+                "relogin: unexpected argument '--usr' found; a similar argument exists: '--user'; see `relogin session revoke --help`",
+            ),
+            (
+                "relogin session show x",
+                "relogin: invalid value 'x' for '<ID>': not a session id; see `relogin session show --help`",
             ),
             ("relogin nope", "relogin: unrecognized subcommand 'nope'; see `relogin --help`"),
             ("relogin nope serve", "relogin: unrecognized subcommand 'nope'; see `relogin --help`"),

@@ -32,11 +32,12 @@ pub use values::{Problem, listen, replicas};
 use crate::{
     app::{
         config::{BusKind, Config, GatewayKind, UsersSource},
+        operators::OperatorPlace,
         store::StoreKind,
     },
     auth::{CookieKind, ThrottleKind},
     client_address::TrustedProxies,
-    control::{SocketPlace, client::ControlPlace},
+    control::SocketPlace,
     demo::DEMO_NAME,
     http::TlsFiles,
     origins::AllowOrigin,
@@ -135,6 +136,10 @@ pub fn resolve(layers: Layers) -> Result<Config, ConfigError> {
             Some(None) => SocketPlace::Off,
             None => SocketPlace::InData(data.join(CONTROL_SOCKET)),
         },
+        control_nats: match options.control_nats()? {
+            Some(it) if it.value && bus == BusKind::Local => return Err(it.is_wrong(Problem::NeedsNats)),
+            it => it.is_some_and(|it| it.value),
+        },
         bus,
         gateway: kind,
         gateway_options: gateway_options(&options, relogin_gateway::Options::default())?,
@@ -200,13 +205,19 @@ pub fn data_folder(layers: Layers) -> Result<PathBuf, ConfigError> {
     data(&layers.read()?)
 }
 
-/// Where a running service answers operators.
+/// Where a running service answers operators: at this socket, or on NATS under this name.
 ///
 /// # Errors
 /// [`ConfigError`] if an option is invalid, or says that there is no such place.
-pub fn control_place(layers: Layers) -> Result<ControlPlace, ConfigError> {
+pub fn control_place(layers: Layers, nats: Option<NatsConfig>) -> Result<OperatorPlace, ConfigError> {
     let options = layers.read()?;
-    Ok(ControlPlace::Socket(match options.control_socket()? {
+    if let Some(nats) = nats {
+        return Ok(OperatorPlace::Nats(
+            nats,
+            options.name()?.map_or_else(|| DEFAULT_NAME.to_owned(), |name| name.value),
+        ));
+    }
+    Ok(OperatorPlace::Socket(match options.control_socket()? {
         Some(Value { value: Some(path), .. }) => path,
         Some(off) => return Err(off.is_wrong(Problem::NoControlSocket)),
         None => data(&options)?.join(CONTROL_SOCKET),

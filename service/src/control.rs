@@ -1,26 +1,30 @@
-//! What operators ask a running service, and its answers: `relogin status` and the like. Requests
-//! and answers are one small protocol (`control/protocol.rs`); a socket (`control/socket.rs`) only
-//! carries it, and `control/client.rs` is its other end. Must not know the command line, nor how
-//! answers are shown.
+//! What operators ask a running service, and its answers: `relogin status`, `relogin session`.
+//! Requests and answers are one small protocol (`control/protocol.rs`); a socket
+//! (`control/socket.rs`) or the bus (`control/bus.rs`) only carries it, and `control/client.rs` is
+//! the other end of both. Must not know the command line, nor how answers are shown.
 
+pub mod bus;
 pub mod client;
 pub mod protocol;
+mod sessions;
 mod socket;
 
 use std::{
     fmt,
+    sync::Arc,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use relogin_bus::Link;
 use relogin_host::errors::Chain;
+use relogin_users::UserDirectory;
 use tokio::time::timeout;
 
 use self::protocol::{
     BusStatus, BusStatusKind, ControlAnswer, ControlRefusal, ControlRequest, InstancesStatus, Status,
 };
 pub use self::socket::{ControlSocket, SocketError, SocketPlace};
-use crate::http::Health;
+use crate::{http::Health, sessions::Sessions};
 
 /// Answers the requests of operators. Whoever can reach it may do everything that it offers.
 pub struct Control {
@@ -32,6 +36,10 @@ pub struct Control {
     pub has_nats: bool,
     /// What distinguishes this instance from others with the same store; none if there are none.
     pub instance: Option<String>,
+    /// Its sessions.
+    pub sessions: Arc<Sessions>,
+    /// Its users.
+    pub users: Arc<dyn UserDirectory>,
     /// What its health check asks: store, bus, gateway and other instances.
     pub health: Health,
     /// When it began to answer.
@@ -44,6 +52,9 @@ pub struct Began {
     at: SystemTime,
     since: Instant,
 }
+
+/// How long the service may take for an answer.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(30);
 
 /// How long the gateway and the store may take to say what they have.
 const COUNTING: Duration = Duration::from_secs(3);
@@ -59,10 +70,15 @@ impl Began {
 impl Control {
     /// Answers a request, given as the text of its line.
     pub async fn answer(&self, line: &[u8]) -> ControlAnswer {
-        match ControlRequest::read(line) {
-            Ok(ControlRequest::Status) => ControlAnswer::Status(Box::new(self.status().await)),
-            Err(error) => ControlAnswer::Error(ControlRefusal::invalid(&Chain(&error))),
-        }
+        let answer = match ControlRequest::read(line) {
+            Ok(ControlRequest::Status) => Ok(ControlAnswer::Status(Box::new(self.status().await))),
+            Ok(ControlRequest::Sessions { user, after }) => self.page(user.as_deref(), after).await,
+            Ok(ControlRequest::Session { id }) => self.session(id).await,
+            Ok(ControlRequest::Revoke { id }) => self.revoke(id).await,
+            Ok(ControlRequest::RevokeUser { user }) => self.revoke_user(&user).await,
+            Err(error) => Err(ControlRefusal::invalid(&Chain(&error))),
+        };
+        answer.unwrap_or_else(ControlAnswer::Error)
     }
 
     async fn status(&self) -> Status {

@@ -70,13 +70,14 @@ fn run(args: impl Iterator<Item = OsString>) -> anyhow::Result<ExitCode> {
                 return Ok(ExitCode::FAILURE);
             }
         }
-        Ok(Invocation::Control(layers, command)) => {
-            let place = config::control_place(layers)?;
+        Ok(Invocation::Control(layers, nats, command)) => {
+            let place = config::control_place(layers, nats)?;
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             let runtime = runtime.context("cannot start the runtime")?;
-            let (code, problem) = runtime.block_on(cli::control::run(&place, command, &mut io::stdout()))?;
-            problem.iter().for_each(|problem| complain(&format!("relogin: {problem}")));
-            return Ok(ExitCode::from(code));
+            let asking = async { cli::control::run(&place.reach().await?, command, &mut io::stdout()).await };
+            let outcome = runtime.block_on(asking)?;
+            outcome.problems.iter().for_each(|problem| complain(&format!("relogin: {problem}")));
+            return Ok(ExitCode::from(outcome.code));
         }
         Ok(Invocation::Manual(folder)) => cli::manual::write(&folder)
             .with_context(|| format!("cannot write manual pages into {}", folder.display()))?,

@@ -4,7 +4,7 @@
 use relogin_bus::Need;
 use relogin_res::service::{SYSTEM_RESET, SYSTEM_TOKEN_RESET, event_subject, token_subject};
 
-use crate::{auth::outcomes, demo::DEMO_NAME};
+use crate::{auth::outcomes, control, demo::DEMO_NAME};
 
 /// A connection id that belongs to nobody: no gateway acts on messages to it.
 const PROBE: &str = "reloginprobe";
@@ -20,6 +20,8 @@ pub struct Uses {
     pub gateway: bool,
     /// It shares its store with other instances.
     pub shared: bool,
+    /// It answers operators.
+    pub control: bool,
     /// It asks a service for users here.
     pub users: Option<String>,
     /// It publishes the audit trail here.
@@ -82,6 +84,9 @@ pub fn needs(uses: &Uses) -> Vec<Need> {
         // Each instance is answered at a method of its own.
         needs.push(Need::publish(format!("auth.{name}.renew.*"), format!("auth.{name}.renew.{PROBE}"), "{}"));
     }
+    if uses.control {
+        needs.extend(control::bus::needs(name));
+    }
     if let Some(subject) = &uses.users {
         needs.extend([Need::subscribe(format!("{subject}.changed")), Need::untried(subject)]);
     }
@@ -108,6 +113,7 @@ mod tests {
             demo: true,
             gateway: true,
             shared: true,
+            control: true,
             users: Some("my.users".into()),
             audit: Some("my.audit".into()),
         };

@@ -20,6 +20,7 @@ mod cookie_session;
 mod list;
 mod liveness_probe;
 mod log;
+mod operators;
 mod outcome_counts;
 mod request;
 mod serve;
@@ -48,6 +49,7 @@ use tracing::Instrument;
 pub use self::{
     browser::{Browser, Cookie},
     connection_locks::ConnectionGuard,
+    operators::{SessionPlace, StoredPage},
     outcome_counts::OutcomeCounts,
 };
 use self::{
@@ -332,7 +334,10 @@ impl Sessions {
     }
 
     /// The session's user as they are now, according to their source; none if removed or disabled.
-    async fn find_user(&self, record: &Record) -> Result<Option<User>, DirectoryError> {
+    ///
+    /// # Errors
+    /// [`DirectoryError`] if the directory cannot answer.
+    pub async fn find_user(&self, record: &Record) -> Result<Option<User>, DirectoryError> {
         match record.claimed_user() {
             Some(user) => Ok(Some(user)),
             None => self.users.find(&record.user_id).instrument(spans::wait("users find")).await,

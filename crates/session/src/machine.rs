@@ -143,6 +143,8 @@ pub enum Command {
     },
     /// The session is to end, wherever it is used: its user has another password, say.
     Revoke,
+    /// An operator ends the session.
+    RevokeForOperator,
     /// A user ends one of their sessions from a list. The record is the session that they name.
     RevokeForUser {
         /// The session on whose connection the user asks; none if there is none.
@@ -241,6 +243,7 @@ pub fn decide(record: Option<&Record>, command: Command, rules: &Rules, now: Tim
         Command::Expire => end::expire(record, now),
         Command::UserChanged { user } => user::changed(record, user, now),
         Command::RevokeForUser { by } => revoke::revoke(record, by.as_ref(), rules, now),
+        Command::RevokeForOperator => revoke::for_operator(record, now),
         Command::Revoke => user::end(record, Outcome::Revoked),
         Command::Evict => user::end(record, Outcome::Evicted),
     }

@@ -164,9 +164,9 @@ impl Record {
         !is_of_this_process && token != Some(self.sid)
     }
 
-    /// What a list on `connection` shows of the session.
+    /// What a list shows of the session: one on `connection`, if it is on any.
     #[must_use]
-    pub fn listed(&self, connection: &ConnectionId) -> ListedSession {
+    pub fn listed(&self, connection: Option<&ConnectionId>) -> ListedSession {
         let Device { user_agent, remote_addr, label, .. } = &self.device;
         let in_words =
             |words: fn(&str) -> Option<&'static str>| user_agent.as_deref().and_then(words).map(str::to_owned);
@@ -178,7 +178,7 @@ impl Record {
             address: remote_addr.as_deref().map(|address| without_port(address).to_owned()),
             created: self.created.0,
             last_seen: self.last_seen.0,
-            current: self.is_on(connection),
+            current: connection.is_some_and(|connection| self.is_on(connection)),
             bound: self.is_bound() || self.in_cookie,
         }
     }
@@ -395,11 +395,11 @@ mod tests {
     fn a_list_shows_what_a_person_recognises_a_session_by() {
         let record = typical();
         let [first, other] = [record.connections[0].clone(), ConnectionId::parse("other").unwrap()];
-        let shown = serde_json::to_string(&record.listed(&first)).unwrap();
+        let shown = serde_json::to_string(&record.listed(Some(&first))).unwrap();
         expect_test::expect![[r#"{"id":"paWlpaWlpaWlpaWlpaWlpQ","label":null,"browser":"Chrome","system":"Linux","address":"203.0.113.77","created":1790000000000,"lastSeen":1790000600000,"current":true,"bound":false}"#]].assert_eq(&shown);
-        assert!(!record.listed(&other).current);
+        assert!(!record.listed(Some(&other)).current);
         let bare = Record { device: Device::default(), in_cookie: true, ..record };
-        let shown = serde_json::to_string(&bare.listed(&other)).unwrap();
+        let shown = serde_json::to_string(&bare.listed(None)).unwrap();
         expect_test::expect![[r#"{"id":"paWlpaWlpaWlpaWlpaWlpQ","label":null,"browser":null,"system":null,"address":null,"created":1790000000000,"lastSeen":1790000600000,"current":false,"bound":true}"#]].assert_eq(&shown);
     }
 

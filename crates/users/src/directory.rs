@@ -219,6 +219,10 @@ impl UserDirectory for ListDirectory {
         self.users().with_id(id).map(|entry| prepared_username(&entry.username))
     }
 
+    fn id_of(&self, username: &str) -> Option<UserId> {
+        self.users().named(username).map(|entry| entry.user.id.clone())
+    }
+
     fn at_once(&self) -> usize {
         self.checks.at_once()
     }

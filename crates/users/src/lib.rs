@@ -133,6 +133,11 @@ pub trait UserDirectory: Send + Sync {
         None
     }
 
+    /// The user who logs in by this name, however it is typed, if the directory has that at hand.
+    fn id_of(&self, _username: &str) -> Option<UserId> {
+        None
+    }
+
     /// How many credentials it can check at a time; more would only wait there.
     fn at_once(&self) -> usize {
         256

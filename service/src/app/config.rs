@@ -30,6 +30,8 @@ pub struct Config {
     pub metrics_listen: Option<String>,
     /// The socket of operators.
     pub control: SocketPlace,
+    /// Whether operators are answered on NATS.
+    pub control_nats: bool,
     /// The message bus.
     pub bus: BusKind,
     /// Whether this process is also a gateway.

@@ -1,9 +1,43 @@
-//! Lets operators ask the service, on its control socket. Must not know what they may ask.
+//! Where operators reach a service: its control socket, and NATS. Must not know what they may ask.
 
+use std::path::PathBuf;
+
+use bytes::Bytes;
+use relogin_bus::nats::NatsConfig;
 use relogin_host::errors::Chain;
 use tracing::{info, warn};
 
-use crate::control::{ControlSocket, SocketPlace};
+use super::{config::BusKind, open::connect};
+use crate::control::{self, ControlSocket, SocketPlace, client::ControlPlace};
+
+/// Where a running service answers operators.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OperatorPlace {
+    /// At this socket.
+    Socket(PathBuf),
+    /// On NATS, under this resource name.
+    Nats(NatsConfig, String),
+}
+
+impl OperatorPlace {
+    /// Connects, if that is needed before anything is asked.
+    ///
+    /// # Errors
+    /// If NATS cannot be reached.
+    pub async fn reach(self) -> anyhow::Result<ControlPlace> {
+        Ok(match self {
+            Self::Socket(path) => ControlPlace::Socket(path),
+            Self::Nats(nats, name) => {
+                let (bus, nats) = connect(BusKind::Nats(nats)).await?;
+                if let Some(nats) = nats {
+                    // Nobody answers a message without a reply subject.
+                    nats.publish_or_refuse(&control::bus::subject(&name), Bytes::new()).await?;
+                }
+                ControlPlace::Bus(bus, name)
+            }
+        })
+    }
+}
 
 /// The socket, if there is to be one. A service without a data folder has none unless it is asked
 /// for, and one in the data folder is not worth failing for: its path may be too long.

@@ -23,6 +23,7 @@ const VALUES: &[(&str, &str)] = &[
     ("tls-key", r#""/etc/relogin/tls.key""#),
     ("metrics-listen", r#""127.0.0.1:9090""#),
     ("control-socket", r#""/run/relogin/control.sock""#),
+    ("control-nats", "false"),
     ("nats", r#""nats://localhost:4222""#),
     ("nats-creds", r#""/etc/relogin/nats.creds""#),
     ("nats-ca", r#""/etc/relogin/nats-ca.pem""#),

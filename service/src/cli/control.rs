@@ -1,17 +1,24 @@
 //! `relogin status` and its like: what operators ask a running service, and how its answers are
 //! shown. Must not know how the service is reached.
 
+pub(super) mod sessions;
 mod status;
+mod table;
 
 use std::{io::Write, path::PathBuf};
 
 use anyhow::Context;
 use clap::Args;
+use relogin_bus::nats::NatsConfig;
 
-use super::ConfigArgs;
-use crate::control::{
-    client::ControlPlace,
-    protocol::{ControlAnswer, ControlRequest},
+use self::sessions::SessionCommand;
+use super::{ConfigArgs, nats::NatsLogin};
+use crate::{
+    config::Options,
+    control::{
+        client::ControlPlace,
+        protocol::{ControlAnswer, ControlRequest},
+    },
 };
 
 /// Where the service is.
@@ -25,6 +32,22 @@ pub(super) struct PlaceArgs {
     /// The socket of the service [default: control.sock in the data folder]
     #[arg(long, env = "RELOGIN_CONTROL_SOCKET", value_name = "PATH", global = true)]
     pub(super) control_socket: Option<PathBuf>,
+    /// Ask on NATS, in place of the socket: a service with --control-nats, any of its instances
+    #[arg(long, value_name = "URL", global = true)]
+    pub(super) nats: Option<String>,
+    #[command(flatten)]
+    pub(super) login: NatsLogin,
+    /// Resource name of the service on NATS [default: session]
+    #[arg(long, env = "RELOGIN_NAME", value_name = "NAME", global = true)]
+    pub(super) name: Option<String>,
+}
+
+impl PlaceArgs {
+    /// The options of `relogin serve` that they are, the configuration file, and NATS.
+    pub(super) fn split(self) -> (Options, ConfigArgs, Option<NatsConfig>) {
+        let Self { config, data, control_socket, nats, login, name } = self;
+        (Options { data, control_socket, name, ..Options::default() }, config, nats.map(|url| login.to(url)))
+    }
 }
 
 /// What is asked.
@@ -35,6 +58,34 @@ pub enum ControlCommand {
         /// For programs.
         json: bool,
     },
+    /// `relogin session`.
+    Session(SessionCommand),
+}
+
+/// What an answer comes to.
+#[derive(Debug, Default)]
+pub struct CommandOutcome {
+    /// The exit code.
+    pub code: u8,
+    /// What was not done, and why.
+    pub problems: Vec<String>,
+}
+
+impl CommandOutcome {
+    /// The service has not done what it was asked for.
+    fn refused(answer: ControlAnswer) -> Self {
+        let problem = match answer {
+            ControlAnswer::Error(refusal) => refusal.message,
+            _ => "the service has answered something else; is it of another version than this program?".to_owned(),
+        };
+        Self { code: FAILED, problems: vec![problem] }
+    }
+
+    /// Both.
+    fn add(&mut self, other: Self) {
+        self.code = self.code.max(other.code);
+        self.problems.extend(other.problems);
+    }
 }
 
 /// The exit code if the service says that it is not so, or was not done.
@@ -42,8 +93,7 @@ const FAILED: u8 = 1;
 
 const NO_OUTPUT: &str = "cannot write the answer";
 
-/// Asks the service at `place`, and writes its answer to `out`. Returns the exit code and, if
-/// something was not done, why.
+/// Asks the service at `place`, and writes its answer to `out`.
 ///
 /// # Errors
 /// If the service cannot be reached, or the answer not be written.
@@ -51,15 +101,16 @@ pub async fn run(
     place: &ControlPlace,
     command: ControlCommand,
     out: &mut impl Write,
-) -> anyhow::Result<(u8, Option<String>)> {
+) -> anyhow::Result<CommandOutcome> {
     match command {
         ControlCommand::Status { json } => match place.ask(&ControlRequest::Status).await? {
             ControlAnswer::Status(status) => {
                 if json { print_json(&status, out) } else { status::print(&status, out) }.context(NO_OUTPUT)?;
-                Ok((if status.ready { 0 } else { FAILED }, None))
+                Ok(CommandOutcome { code: if status.ready { 0 } else { FAILED }, ..CommandOutcome::default() })
             }
-            ControlAnswer::Error(refusal) => Ok((FAILED, Some(refusal.message))),
+            other => Ok(CommandOutcome::refused(other)),
         },
+        ControlCommand::Session(command) => sessions::run(place, command, out).await,
     }
 }
 

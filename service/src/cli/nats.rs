@@ -9,16 +9,16 @@ use relogin_bus::nats::NatsConfig;
 #[derive(Debug, Args)]
 pub(super) struct NatsLogin {
     /// Credentials file for NATS
-    #[arg(long, env = "RELOGIN_NATS_CREDS", value_name = "FILE")]
+    #[arg(long, env = "RELOGIN_NATS_CREDS", value_name = "FILE", global = true)]
     nats_creds: Option<PathBuf>,
     /// Certificates of the authorities that vouch for the NATS servers, in PEM
-    #[arg(long, env = "RELOGIN_NATS_CA", value_name = "FILE")]
+    #[arg(long, env = "RELOGIN_NATS_CA", value_name = "FILE", global = true)]
     nats_ca: Option<PathBuf>,
     /// Certificate by which NATS servers recognise this one, in PEM
-    #[arg(long, env = "RELOGIN_NATS_CERT", value_name = "FILE", requires = "nats_key")]
+    #[arg(long, env = "RELOGIN_NATS_CERT", value_name = "FILE", requires = "nats_key", global = true)]
     nats_cert: Option<PathBuf>,
     /// Key of --nats-cert, in PEM
-    #[arg(long, env = "RELOGIN_NATS_KEY", value_name = "FILE", requires = "nats_cert")]
+    #[arg(long, env = "RELOGIN_NATS_KEY", value_name = "FILE", requires = "nats_cert", global = true)]
     nats_key: Option<PathBuf>,
 }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use relogin_store::jetstream::Replicas;
 
-use super::{nats::NatsLogin, parse_replicas};
+use super::{copy::parse_replicas, nats::NatsLogin};
 use crate::app::secrets::{SecretAction, SecretChange};
 
 /// What to do to the secrets in NATS.

@@ -96,6 +96,7 @@ options! {
     tls_key: "tls-key" "RELOGIN_TLS_KEY" values::path => PathBuf;
     metrics_listen: "metrics-listen" "RELOGIN_METRICS_LISTEN" values::listen => String;
     control_socket: "control-socket" "RELOGIN_CONTROL_SOCKET" values::control_socket => Option<PathBuf>;
+    control_nats: "control-nats" "RELOGIN_CONTROL_NATS" values::yes_or_no => bool;
     nats: "nats" "RELOGIN_NATS" values::nats => String;
     nats_creds: "nats-creds" "RELOGIN_NATS_CREDS" values::path => PathBuf;
     nats_ca: "nats-ca" "RELOGIN_NATS_CA" values::path => PathBuf;

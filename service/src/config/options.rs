@@ -44,6 +44,13 @@ pub struct Options {
     /// folder, too; otherwise they have the same option.
     #[arg(long, env = "RELOGIN_CONTROL_SOCKET", value_name = "PATH|off", help_heading = "Addresses and bus")]
     pub control_socket: Option<PathBuf>,
+    /// Answer `relogin status` and `relogin session` on NATS, too, at relogin.NAME.control
+    ///
+    /// Whoever may publish to that subject can list and end sessions: permit it to operators alone
+    /// (docs/security.md).
+    #[arg(long, env = "RELOGIN_CONTROL_NATS", value_name = "true|false", help_heading = "Addresses and bus", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[serde(deserialize_with = "bool_as_text")]
+    pub control_nats: Option<String>,
     /// NATS servers through which gateways and services are reached [default: everything runs in
     /// this process]
     ///

@@ -7,10 +7,18 @@
 
 use std::fmt;
 
+use relogin_session::{SessionId, Timestamp, UserId};
 use serde::{Deserialize, Serialize};
+use thiserror::Error;
 
 /// The longest request, in bytes, without its line break.
 pub const MAX_REQUEST: usize = 4096;
+
+/// How many sessions are on a page: with the longest texts, less than the 1 MiB that NATS takes.
+pub const PAGE: usize = 100;
+
+/// How many sessions of a user a request ends; the rest is for the next one.
+pub const REVOKED_AT_ONCE: usize = 1024;
 
 /// What is asked of a service.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,6 +26,30 @@ pub const MAX_REQUEST: usize = 4096;
 pub enum ControlRequest {
     /// How it is.
     Status,
+    /// A page of the live sessions.
+    Sessions {
+        /// Those of this user only: a name to log in with, or an id.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        user: Option<String>,
+        /// Those after the last page: its `next`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        after: Option<Cursor>,
+    },
+    /// All of one session.
+    Session {
+        /// The session.
+        id: SessionId,
+    },
+    /// To end one session.
+    Revoke {
+        /// The session.
+        id: SessionId,
+    },
+    /// To end all sessions of a user, or as many as one request may.
+    RevokeUser {
+        /// A name to log in with, or an id.
+        user: String,
+    },
 }
 
 /// What it answers.
@@ -26,6 +58,17 @@ pub enum ControlRequest {
 pub enum ControlAnswer {
     /// To [`ControlRequest::Status`].
     Status(Box<Status>),
+    /// To [`ControlRequest::Sessions`].
+    Sessions(SessionsPage),
+    /// To [`ControlRequest::Session`].
+    Session(Box<SessionDetails>),
+    /// To [`ControlRequest::Revoke`] and [`ControlRequest::RevokeUser`].
+    Revoked {
+        /// How many sessions were ended.
+        revoked: u64,
+        /// Whether the user has more: ask again.
+        more: bool,
+    },
     /// What was asked was not done.
     Error(ControlRefusal),
 }
@@ -47,6 +90,10 @@ pub enum RefusalCode {
     InvalidRequest,
     /// The request is longer than [`MAX_REQUEST`].
     TooLong,
+    /// There is no such session or user.
+    NotFound,
+    /// The service cannot do it now; it may be done in part.
+    Failed,
 }
 
 /// How a service is.
@@ -107,6 +154,108 @@ pub struct InstancesStatus {
     pub others: Vec<String>,
 }
 
+/// Some of the live sessions, those that end first at the top. A session that is used while pages
+/// are asked for may be on two of them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SessionsPage {
+    /// The sessions: at most [`PAGE`].
+    pub sessions: Vec<SessionInfo>,
+    /// Where the next page begins; null if this is the last one.
+    pub next: Option<Cursor>,
+}
+
+/// A session in a list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SessionInfo {
+    /// Its id.
+    pub id: SessionId,
+    /// The user's id.
+    pub user_id: UserId,
+    /// The name by which the user logs in; null if the service does not keep it.
+    pub username: Option<String>,
+    /// What others call the user; null if the service would have to ask for it.
+    pub name: Option<String>,
+    /// What the user calls the device.
+    pub label: Option<String>,
+    /// The browser that logged in, in words: `Firefox`.
+    pub browser: Option<String>,
+    /// Its system, in words: `Windows`.
+    pub system: Option<String>,
+    /// The IP address from which the session was used last.
+    pub address: Option<String>,
+    /// When the user logged in, in milliseconds since 1970.
+    pub created: u64,
+    /// When the session's key was used last, likewise.
+    pub last_seen: u64,
+    /// When it ends if its key is not used before, likewise.
+    pub expires: u64,
+    /// On how many connections it is.
+    pub connections: u64,
+    /// Whether its key is of no use outside its browser.
+    pub bound: bool,
+}
+
+/// All that is known of a session and is not secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SessionDetails {
+    /// What a list has.
+    pub session: SessionInfo,
+    /// The user's role; null if they are removed or disabled, or nobody can say it now.
+    pub role: Option<String>,
+    /// The issuer of tokens that vouches for the user; null if it is the service's own directory.
+    pub issuer: Option<String>,
+    /// The browser's User-Agent header.
+    pub user_agent: Option<String>,
+    /// When the session ends, used or not, in milliseconds since 1970.
+    pub ends: u64,
+    /// The generation of its newest key.
+    pub generation: u64,
+    /// When that was made, likewise.
+    pub generation_made: u64,
+    /// Whether its keys need a signature of the device.
+    pub bound_to_device: bool,
+    /// Whether they need a cookie.
+    pub bound_to_cookie: bool,
+    /// Whether they are in a cookie themselves.
+    pub in_cookie: bool,
+    /// The connections that hold it, oldest first.
+    pub connections: Vec<String>,
+}
+
+/// Where a page of sessions begins. Only the service knows what it says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Cursor {
+    /// The deadline of the session before it.
+    pub deadline: Timestamp,
+    /// That session.
+    pub sid: SessionId,
+}
+
+/// Not a [`Cursor`].
+#[derive(Debug, Error)]
+#[error("not the `next` of a page")]
+pub struct CursorError;
+
+impl TryFrom<String> for Cursor {
+    type Error = CursorError;
+
+    fn try_from(text: String) -> Result<Self, CursorError> {
+        let (deadline, sid) = text.split_once('.').ok_or(CursorError)?;
+        let deadline = Timestamp(deadline.parse().map_err(|_| CursorError)?);
+        Ok(Self { deadline, sid: SessionId::parse(sid).ok_or(CursorError)? })
+    }
+}
+
+impl From<Cursor> for String {
+    fn from(Cursor { deadline, sid }: Cursor) -> Self {
+        format!("{}.{sid}", deadline.0)
+    }
+}
+
 impl ControlRequest {
     /// Reads the text of a line.
     ///
@@ -122,6 +271,18 @@ impl ControlRefusal {
     #[must_use]
     pub fn invalid(why: &dyn fmt::Display) -> Self {
         Self { code: RefusalCode::InvalidRequest, message: format!("the service does not know this request: {why}") }
+    }
+
+    /// There is no such session or user.
+    #[must_use]
+    pub fn not_found(message: String) -> Self {
+        Self { code: RefusalCode::NotFound, message }
+    }
+
+    /// The service cannot do it now.
+    #[must_use]
+    pub fn failed(why: &dyn fmt::Display) -> Self {
+        Self { code: RefusalCode::Failed, message: format!("the service cannot do it now: {why}") }
     }
 
     /// The request is too long.
@@ -144,6 +305,26 @@ mod tests {
     #[test]
     fn requests_of_another_version_are_not_taken_for_one_of_this() {
         assert_eq!(ControlRequest::read(br#"{"command":"status"}"#).unwrap(), ControlRequest::Status);
+        let id = SessionId([7; 16]);
+        let cursor = Cursor { deadline: Timestamp(12), sid: id };
+        for request in [
+            ControlRequest::Sessions { user: None, after: None },
+            ControlRequest::Sessions { user: Some("jane".to_owned()), after: Some(cursor) },
+            ControlRequest::Session { id },
+            ControlRequest::Revoke { id },
+            ControlRequest::RevokeUser { user: "7".to_owned() },
+        ] {
+            assert_eq!(ControlRequest::read(&text(&request)).unwrap(), request);
+        }
+        for other in [
+            r#"{"command":"revoke"}"#,
+            r#"{"command":"revoke","id":"short"}"#,
+            r#"{"command":"revokeUser","user":"jane","but":"BwcHBwcHBwcHBwcHBwcHBw"}"#,
+            r#"{"command":"sessions","after":"12"}"#,
+            r#"{"command":"sessions","after":"x.BwcHBwcHBwcHBwcHBwcHBw"}"#,
+        ] {
+            assert!(ControlRequest::read(other.as_bytes()).is_err(), "{other}");
+        }
         for other in ["", "null", "[]", "\"status\"", "{}", r#"{"command":"restart"}"#, r#"{"command":"status"} {}"#] {
             assert!(ControlRequest::read(other.as_bytes()).is_err(), "{other}");
         }

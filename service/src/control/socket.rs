@@ -23,7 +23,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, warn};
 
 use super::{
-    Control,
+    ANSWER_DEADLINE, Control,
     protocol::{ControlAnswer, ControlRefusal, MAX_REQUEST, text},
 };
 
@@ -82,9 +82,6 @@ const PROBE_DEADLINE: Duration = Duration::from_secs(1);
 
 /// How long a client may take to send its request, and how long to take the answer.
 const TRANSFER_DEADLINE: Duration = Duration::from_secs(5);
-
-/// How long the service may take for an answer.
-pub(super) const ANSWER_DEADLINE: Duration = Duration::from_secs(30);
 
 /// How long to wait if no connection can be accepted.
 const PAUSE: Duration = Duration::from_millis(100);

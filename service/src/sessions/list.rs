@@ -55,7 +55,7 @@ impl Sessions {
     ) -> Result<Option<ListedSession>, SessionsError> {
         let Some(own) = self.watched(connection).await? else { return Ok(None) };
         let stored = self.live(sid).await?.filter(|stored| stored.record.user_id == own.user_id);
-        Ok(stored.map(|stored| stored.record.listed(connection)))
+        Ok(stored.map(|stored| stored.record.listed(Some(connection))))
     }
 
     /// Ends the session `sid` of the user on `connection`. [`Denied::NoSuchSession`] if the user
@@ -178,7 +178,8 @@ impl Sessions {
         Ok(own)
     }
 
-    async fn live(&self, sid: SessionId) -> Result<Option<Arc<Stored>>, SessionsError> {
+    /// The session `sid`, if it is there and not over.
+    pub(super) async fn live(&self, sid: SessionId) -> Result<Option<Arc<Stored>>, SessionsError> {
         let stored = self.store.load(sid).await?;
         Ok(stored.filter(|stored| !stored.record.is_expired(self.clock.now())))
     }

@@ -26,6 +26,7 @@ pub(super) fn event(request: &SessionRequest, record: Option<&Record>, outcome: 
         | Outcome::UserChanged
         | Outcome::Revoked
         | Outcome::RevokedByUser
+        | Outcome::RevokedByOperator
         | Outcome::Evicted => Some(Event {
             event: outcome.to_string(),
             session: record.map(|record| record.sid),
@@ -63,6 +64,7 @@ pub(super) fn log(request: &SessionRequest, record: Option<&Record>, outcome: Ou
         Outcome::Expired => line!(info, "session expired"),
         Outcome::Revoked => line!(info, "session revoked"),
         Outcome::RevokedByUser => line!(info, "session revoked by its user"),
+        Outcome::RevokedByOperator => line!(info, "session revoked by an operator"),
         Outcome::Evicted => line!(info, "session ended: its user has more than they may have"),
         Outcome::UserRemoved => line!(info, "session ended: its user was removed or disabled"),
         // Only with a genuine key, so strangers cannot fill a log with it.

@@ -4,6 +4,7 @@ mod bound;
 mod cap;
 mod copies;
 mod jwt;
+mod operators;
 mod restart;
 mod several;
 mod user;

@@ -11,6 +11,7 @@ use std::{
 };
 
 use relogin_test_support::nats_server::{NatsServer, Wire};
+use relogin_tests::res::Res;
 use serde_json::{Value, json};
 
 use crate::{nats_gateway::DEADLINE, program::Folder};
@@ -162,10 +163,131 @@ async fn a_service_that_cannot_answer_clients_says_why() {
     let wire = Wire::to(&nats).await;
     let service = folder.serve(&format!("--demo --nats {}", wire.url())).await;
     assert_eq!(status(&folder)["bus"], json!({"kind": "nats", "connected": true}));
+    // On NATS nobody is answered who was not meant to be.
+    let line = folder.run(&format!("status --nats {}", nats.url()), "").refused();
+    assert_eq!(line, "relogin: no service named \"session\" answers operators on this NATS; it needs --control-nats");
     wire.cut();
     service.says("lost the connection to NATS").await;
     let ran = folder.run("status", "");
     assert_eq!(ran.failure(), (Some(1), String::new()));
     wire.mend();
+    service.stop().await;
+}
+
+/// What a run printed, as JSON.
+fn json_of(folder: &Folder, args: &str) -> Value {
+    serde_json::from_str(&folder.run(args, "").success()).unwrap()
+}
+
+async fn user_on(client: &mut Res) -> Value {
+    let answer = client.request("get.session.user.{cid}", None).await.unwrap();
+    answer.ok().unwrap()["models"]["session.user.{cid}"]["id"].take()
+}
+
+fn ids(sessions: &Value) -> Vec<&str> {
+    sessions.as_array().unwrap().iter().map(|session| session["id"].as_str().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn sessions_are_listed_shown_and_ended() {
+    let folder = Folder::new();
+    let service = folder.serve("--demo --audit audit").await;
+    assert_eq!(json_of(&folder, "session list --json"), json!([]));
+    let mut clients = Vec::new();
+    for user in ["jane", "jane", "jane", "admin"] {
+        let mut client = service.connect().await;
+        client.log_in(user, user).await.unwrap();
+        clients.push(client);
+    }
+    let sessions = json_of(&folder, "session list --json");
+    let (mut first, found) = (sessions[0].clone(), ids(&sessions));
+    assert_eq!(found.len(), 4);
+    for time in ["created", "lastSeen", "expires"] {
+        assert!(first[time].take().as_u64() > Some(1_700_000_000_000), "{time}");
+    }
+    let expected = json!({
+        "id": found[0], "userId": 3, "username": "jane", "name": null, "label": null, "browser": null,
+        "system": null, "address": "127.0.0.1", "created": null, "lastSeen": null, "expires": null,
+        "connections": 1, "bound": false,
+    });
+    assert_eq!(first, expected);
+    // By name and by id.
+    for user in ["admin", "ADMIN", "1"] {
+        let of_one = json_of(&folder, &format!("session list --json --user {user}"));
+        assert_eq!(ids(&of_one), [found[3]], "{user}");
+    }
+    let table = folder.run("session list", "").success();
+    assert!(table.starts_with("ID ") && table.lines().count() == 5 && table.contains("  3     jane   "), "{table}");
+
+    let details = json_of(&folder, &format!("session show {} --json", found[0]));
+    assert_eq!(
+        details["session"],
+        sessions[0]
+            .as_object()
+            .map(|it| {
+                let mut session = it.clone();
+                session["name"] = json!("Jane Doe");
+                Value::Object(session)
+            })
+            .unwrap()
+    );
+    assert_eq!(
+        (&details["role"], &details["generation"], &details["boundToCookie"]),
+        (&json!("user"), &json!(1), &json!(false))
+    );
+    assert_eq!(details["connections"].as_array().unwrap().len(), 1);
+    let shown = folder.run(&format!("session show {}", found[0]), "").success();
+    assert!(shown.contains("name        Jane Doe\n") && shown.contains("bound       no\n"), "{shown}");
+
+    // One that is there, and one that is not, and what has ended already.
+    let none = "AAAAAAAAAAAAAAAAAAAAAA";
+    let (code, problem) = folder.run(&format!("session revoke {} {none}", found[0]), "").failure();
+    assert_eq!((code, problem), (Some(1), format!("relogin: there is no session {none}\n")));
+    assert_eq!(user_on(&mut clients[0]).await, Value::Null);
+    assert_eq!(user_on(&mut clients[1]).await, 3);
+    for again in ["show", "revoke"] {
+        let (code, problem) = folder.run(&format!("session {again} {}", found[0]), "").failure();
+        assert_eq!((code, problem), (Some(1), format!("relogin: there is no session {}\n", found[0])));
+    }
+    assert_eq!(folder.run("session revoke --user jane", "").success(), "revoked 2 sessions of jane\n");
+    assert_eq!(folder.run("session revoke --user jane", "").success(), "revoked 0 sessions of jane\n");
+    for client in &mut clients[1..3] {
+        assert_eq!(user_on(client).await, Value::Null);
+    }
+    for command in ["list", "revoke"] {
+        let (code, problem) = folder.run(&format!("session {command} --user jnae"), "").failure();
+        assert_eq!((code, problem.as_str()), (Some(1), "relogin: there is no user \"jnae\", and no session of one\n"));
+    }
+    assert_eq!(ids(&json_of(&folder, "session list --json")), [found[3]]);
+    assert_eq!(user_on(&mut clients[3]).await, 1);
+    service.stop().await;
+    let audit = fs::read_to_string(folder.path("audit")).unwrap();
+    let revoked = audit.lines().filter(|line| line.contains("\"event\":\"revoked_by_operator\""));
+    assert_eq!(revoked.count(), 3, "{audit}");
+}
+
+/// More than one page has.
+#[tokio::test]
+async fn a_long_list_is_complete() {
+    let folder = Folder::new();
+    let service = folder.serve("--demo --sessions-per-user 1000").await;
+    let mut clients = Vec::new();
+    for _ in 0..120 {
+        let mut client = service.connect().await;
+        client.log_in("john", "john").await.unwrap();
+        clients.push(client);
+    }
+    for user in ["", " --user john"] {
+        let sessions = json_of(&folder, &format!("session list --json{user}"));
+        let unique: std::collections::HashSet<_> = ids(&sessions).into_iter().collect();
+        assert_eq!((sessions.as_array().unwrap().len(), unique.len()), (120, 120));
+        let ends: Vec<_> = sessions.as_array().unwrap().iter().map(|session| session["expires"].as_u64()).collect();
+        assert!(ends.is_sorted());
+    }
+    assert_eq!(folder.run("session list", "").success().lines().count(), 121);
+    let socket = folder.path("relogin-data/control.sock");
+    let page = serde_json::from_str::<Value>(&send(&socket, b"{\"command\":\"sessions\"}\n")).unwrap();
+    assert_eq!(page["sessions"]["sessions"].as_array().unwrap().len(), 100);
+    assert_eq!(folder.run("session revoke --user john", "").success(), "revoked 120 sessions of john\n");
     service.stop().await;
 }

@@ -78,6 +78,11 @@ async fn missing_nats_permissions_are_reported_at_the_start() {
             "--gateway embedded --listen 127.0.0.1:0",
             r#"subscribe to "conn.*.token""#,
         ),
+        (
+            r#"subscribe: { deny: "relogin.session.control" }"#,
+            "--control-nats",
+            r#"subscribe to "relogin.session.control""#,
+        ),
     ] {
         let nats = Permitting::start(permissions);
         let demo = if options.contains("--users") { "" } else { "--demo" };
@@ -191,4 +196,14 @@ async fn instances_that_could_not_find_each_other_do_not_share_sessions() {
     let options = format!("serve --demo --nats {} --store jetstream --secret-file secret", permitting.url());
     let line = permitting.folder.run(&options, "").refused();
     assert!(line.contains("by which instances with the same sessions find each other"), "{line}");
+}
+
+/// The service listens to the subject, and need not be permitted to publish there.
+#[tokio::test]
+async fn operators_must_be_permitted_to_ask_on_nats() {
+    let (nats, folder) = (Permitting::start(r#"publish: { deny: "relogin.*.control" }"#), Folder::new());
+    let service = folder.serve(&format!("--demo --store memory --control-nats --nats {}", nats.url())).await;
+    let line = folder.run(&format!("session list --nats {}", nats.url()), "").refused();
+    assert!(line.contains(r#"does not permit this user to publish to "relogin.session.control""#), "{line}");
+    service.stop().await;
 }

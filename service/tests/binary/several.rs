@@ -393,3 +393,56 @@ async fn a_list_of_sessions_shows_what_another_instance_has_made_and_ended() {
         service.stop().await;
     }
 }
+
+/// Whichever of them is asked: each knows all sessions, and an end is everywhere at once.
+#[tokio::test]
+async fn operators_ask_any_instance_on_nats() {
+    let ((nats, _kept), secret) = (jetstream(), Folder::new());
+    let instances = start(2, &format!("{} --control-nats --sessions-per-user 1000", options(&nats, &secret))).await;
+    let gateway = Gateway::receiving("system.reset", async_nats::ConnectOptions::new(), &nats.url()).await;
+    let operator = Folder::new();
+    let ask = |command: &str| operator.run(&format!("{command} --nats {}", nats.url()), "");
+    let json_of = |command: &str| -> Value { serde_json::from_str(&ask(command).success()).unwrap() };
+    let (mut keys, count) = (HashMap::new(), 130);
+    for n in 0..count {
+        let answer = gateway.auth("login", &format!("c{n}"), jane()).await;
+        keys.insert(format!("c{n}"), answer["result"]["reloginKey"].clone());
+    }
+    // NATS picks an instance for each page.
+    let mut sessions = Value::Null;
+    for _ in 0..6 {
+        sessions = json_of("session list --json");
+        let ids: HashSet<_> = sessions.as_array().unwrap().iter().map(|session| session["id"].to_string()).collect();
+        assert_eq!((sessions.as_array().unwrap().len(), ids.len()), (count, count));
+    }
+    let mut seen = HashSet::new();
+    while seen.len() < 2 {
+        let status = json_of("status --json");
+        assert_eq!((&status["sessions"], &status["store"]), (&json!(count), &json!("jetstream")));
+        let (this, others) = (&status["instances"]["this"], &status["instances"]["others"]);
+        assert_eq!(others.as_array().unwrap().len(), 1, "{status}");
+        assert_ne!(*this, others[0]);
+        seen.insert(this.as_str().unwrap().to_owned());
+    }
+    for session in sessions.as_array().unwrap().iter().take(6) {
+        let id = session["id"].as_str().unwrap();
+        let details = json_of(&format!("session show --json {id}"));
+        let on = details["connections"][0].as_str().unwrap();
+        assert_eq!(ask(&format!("session revoke {id}")).success(), format!("revoked session {id}\n"));
+        // Whoever answers these.
+        for _ in 0..4 {
+            assert_eq!(user_on(&gateway, on).await, Value::Null);
+            let refused = gateway.auth("relogin", on, json!({"reloginKey": keys[on]})).await;
+            assert_eq!(refused["error"]["code"], "session.invalidReloginKey", "{refused}");
+            let (code, _) = ask(&format!("session revoke {id}")).failure();
+            assert_eq!(code, Some(1));
+        }
+    }
+    assert_eq!(ask("session revoke --user jane").success(), format!("revoked {} sessions of jane\n", count - 6));
+    assert_eq!(json_of("session list --json --user jane"), json!([]));
+    for (_, service) in instances {
+        service.stop().await;
+    }
+    let line = ask("status").refused();
+    assert_eq!(line, "relogin: no service named \"session\" answers operators on this NATS; it needs --control-nats");
+}

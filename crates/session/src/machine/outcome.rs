@@ -74,7 +74,10 @@ outcomes! {
     Revoked = "revoked",
     /// The session was ended by its user, from a list on another connection or on its own.
     RevokedByUser = "revoked_by_user",
-    /// A user named a session that does not exist, is over, or is not theirs.
+    /// The session was ended by an operator.
+    RevokedByOperator = "revoked_by_operator",
+    /// A user, or an operator, named a session that does not exist, is over, or is not
+    /// theirs.
     NoSuchSession = "no_such_session",
     /// A user has logged in too long ago to end other sessions.
     LoginTooOld = "login_too_old",

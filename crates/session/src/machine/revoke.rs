@@ -1,5 +1,5 @@
-//! A user ends one of their sessions from a list of them. Which connection asks is known; what the
-//! session to be ended is called comes from a stranger.
+//! A user ends one of their sessions from a list of them, or an operator does. Which connection
+//! asks is known; what the session to be ended is called comes from a stranger.
 
 use super::{Decision, Next, Outcome, Rules, Write, end::all_cleared};
 use crate::{Denied, Record, SessionId, Timestamp, UserId};
@@ -43,12 +43,19 @@ pub(super) fn revoke(record: Option<&Record>, by: Option<&Revoker>, rules: &Rule
         return Decision::keep(Err(Denied::LoginTooOld), Outcome::LoginTooOld);
     }
     match record.filter(|record| record.user_id == by.user_id && !record.is_expired(now)) {
-        Some(record) => Decision {
-            write: Write::Remove,
-            effects: all_cleared(record),
-            next: Next::Reply(Ok(None)),
-            outcome: Outcome::RevokedByUser,
-        },
+        Some(record) => ended(record, Outcome::RevokedByUser),
         None => Decision::keep(Err(Denied::NoSuchSession), Outcome::NoSuchSession),
     }
+}
+
+/// Operators are told whether there was a session, so that they notice a mistyped id.
+pub(super) fn for_operator(record: Option<&Record>, now: Timestamp) -> Decision {
+    match record.filter(|record| !record.is_expired(now)) {
+        Some(record) => ended(record, Outcome::RevokedByOperator),
+        None => Decision::keep(Err(Denied::NoSuchSession), Outcome::NoSuchSession),
+    }
+}
+
+fn ended(record: &Record, outcome: Outcome) -> Decision {
+    Decision { write: Write::Remove, effects: all_cleared(record), next: Next::Reply(Ok(None)), outcome }
 }

@@ -1226,6 +1226,19 @@ fn a_refresh_makes_the_next_key_and_puts_nobody_on_the_session() {
 }
 
 #[test]
+fn an_operator_ends_a_session_and_learns_whether_there_was_one() {
+    let by_operator = |record: Option<&Record>| decide(record, Command::RevokeForOperator, &rules(), NOW);
+    let revoked = decide(Some(&live()), Command::Revoke, &rules(), NOW);
+    assert_eq!(shown(&by_operator(Some(&live()))), shown(&revoked).replace("Revoked", "RevokedByOperator"));
+    for none in [None, Some(&over())] {
+        let decision = by_operator(none);
+        assert_eq!(decision.outcome, Outcome::NoSuchSession);
+        assert_eq!((decision.write, decision.effects), (Write::Keep, Vec::new()));
+        assert_eq!(decision.next, Next::Reply(Err(Denied::NoSuchSession)));
+    }
+}
+
+#[test]
 fn an_evicted_session_ends_as_a_revoked_one_does() {
     let evicted = decide(Some(&live()), Command::Evict, &rules(), NOW);
     let revoked = decide(Some(&live()), Command::Revoke, &rules(), NOW);

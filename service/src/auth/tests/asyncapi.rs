@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use relogin_session::{
-    Attempt, SessionId,
+    Attempt, SessionId, UserId,
     api::{
         Challenge, ChangePasswordParams, HeaderLoginParams, ListedSession, LoggedIn, LoginParams, LogoutParams,
         NewDevice, PublicKey, ReloginParams, RevokeParams, Revoked, Rotated, SignedChallenge,
@@ -14,6 +14,10 @@ use serde::Serialize;
 use super::*;
 use crate::{
     auth::{methods, route::Route},
+    control::{
+        self,
+        protocol::{BusStatus, BusStatusKind, SessionDetails, SessionInfo, SessionsPage, Status},
+    },
     needs::{Uses, needs},
 };
 
@@ -42,7 +46,9 @@ fn the_methods_and_resources_are_those_that_are_answered() {
     for method in methods() {
         assert!(subjects.contains(&format!("auth.session.{method}")), "{method}");
     }
-    for subject in &subjects {
+    let control = control::bus::subject("session");
+    assert!(subjects.contains(&control));
+    for subject in subjects.iter().filter(|subject| **subject != control) {
         let filled = subject.replace("{cid}", "c1").replace("{instance}", "i1").replace("{method}", "refresh");
         let filled = filled.replace("{id}", &SessionId([1; 16]).to_string());
         let route = Route::of(&filled, "session");
@@ -122,5 +128,51 @@ fn the_schemas_have_the_members_of_the_types() {
         bound: true,
     };
     check("ListedSession", &listed, &listed);
+    let info = SessionInfo {
+        id,
+        user_id: UserId::Number(1),
+        username: None,
+        name: None,
+        label: None,
+        browser: None,
+        system: None,
+        address: None,
+        created: 1,
+        last_seen: 1,
+        expires: 1,
+        connections: 1,
+        bound: true,
+    };
+    check("SessionInfo", &info, &info);
+    let page = SessionsPage { sessions: vec![info.clone()], next: None };
+    check("SessionsPage", &page, &page);
+    let details = SessionDetails {
+        session: info,
+        role: None,
+        issuer: None,
+        user_agent: None,
+        ends: 1,
+        generation: 1,
+        generation_made: 1,
+        bound_to_device: true,
+        bound_to_cookie: true,
+        in_cookie: true,
+        connections: Vec::new(),
+    };
+    check("SessionDetails", &details, &details);
+    let status = Status {
+        version: text(),
+        name: text(),
+        ready: true,
+        problem: None,
+        started: 1,
+        uptime: 1,
+        store: text(),
+        sessions: None,
+        connections: None,
+        bus: BusStatus { kind: BusStatusKind::Local, connected: true },
+        instances: None,
+    };
+    check("Status", &status, &status);
     check("Rotated", &Rotated { generation: 1 }, &Rotated { generation: 1 });
 }
