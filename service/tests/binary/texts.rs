@@ -31,6 +31,7 @@ async fn the_service_starts_with_the_printed_configuration() {
         "listen" | "metrics-listen" => text + &line.replace(":8080", ":0").replace(":9090", ":0") + "\n",
         "nats" => format!("{text}nats = \"{}\"\n", nats.url()),
         "audit" => text + "audit = \"audit\"\n",
+        "control-socket" => text + "control-socket = \"control.sock\"\n",
         _ => text + line + "\n",
     });
     fs::write(folder.path("relogin.toml"), &here).unwrap();
