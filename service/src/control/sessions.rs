@@ -27,7 +27,7 @@ impl Control {
     ) -> Result<ControlAnswer, ControlRefusal> {
         let id = user.map(|user| self.id_of(user));
         let place = after.map(|Cursor { deadline, sid }| (deadline, sid));
-        let page = self.sessions.page(id.as_ref(), place, PAGE).await.map_err(failed)?;
+        let page = self.sessions.page(id.as_ref(), place, PAGE).await.map_err(|error| failed(&error))?;
         if let (Some(user), Some(id)) = (user, &id)
             && page.sessions.is_empty()
             && after.is_none()
@@ -42,7 +42,7 @@ impl Control {
 
     /// All of one session.
     pub(super) async fn session(&self, id: SessionId) -> Result<ControlAnswer, ControlRefusal> {
-        let stored = self.sessions.look_up(id).await.map_err(failed)?.ok_or_else(|| no_session(id))?;
+        let stored = self.sessions.look_up(id).await.map_err(|error| failed(&error))?.ok_or_else(|| no_session(id))?;
         let record = &stored.record;
         let user = timeout(NAMING, self.sessions.find_user(record)).await.ok().and_then(Result::ok).flatten();
         let mut session = self.info(record);
@@ -64,7 +64,7 @@ impl Control {
 
     /// Ends one session.
     pub(super) async fn revoke(&self, id: SessionId) -> Result<ControlAnswer, ControlRefusal> {
-        if self.sessions.revoke_for_operator(id).await.map_err(failed)? {
+        if self.sessions.revoke_for_operator(id).await.map_err(|error| failed(&error))? {
             Ok(ControlAnswer::Revoked { revoked: 1, more: false })
         } else {
             Err(no_session(id))
@@ -75,7 +75,7 @@ impl Control {
     pub(super) async fn revoke_user(&self, user: &str) -> Result<ControlAnswer, ControlRefusal> {
         let id = self.id_of(user);
         let ended = self.sessions.revoke_user_for_operator(&id, REVOKED_AT_ONCE).await;
-        let (revoked, more) = ended.map_err(failed)?;
+        let (revoked, more) = ended.map_err(|error| failed(&error))?;
         if revoked == 0 {
             self.exists(user, &id).await?;
         }
@@ -123,6 +123,6 @@ fn no_session(id: SessionId) -> ControlRefusal {
     ControlRefusal::not_found(format!("there is no session {id}"))
 }
 
-fn failed(error: SessionsError) -> ControlRefusal {
-    ControlRefusal::failed(&Chain(&error))
+fn failed(error: &SessionsError) -> ControlRefusal {
+    ControlRefusal::failed(&Chain(error))
 }
