@@ -182,6 +182,7 @@ impl App {
             cookie: config.cookie,
             issuers,
             cookie_session: config.cookie_session,
+            dbsc: config.dbsc,
             origins: Arc::clone(&origins),
             peers: peers.clone(),
             instance: instance.clone(),

@@ -12,12 +12,15 @@ mod change_password;
 mod connect;
 mod cookie_refresh;
 mod counts;
+mod device;
 mod guess;
 mod header_login;
 mod hold;
+mod http_answer;
 mod limits;
 mod login;
 mod logout;
+mod options;
 pub(crate) mod outcomes;
 mod queue;
 mod relogin;
@@ -54,28 +57,21 @@ use self::{
     route::Route,
     throttle::Throttle,
 };
-pub use self::{counts::AuthStats, route::methods, throttle::ThrottleKind};
+pub use self::{
+    counts::AuthStats,
+    options::{AuthOptions, CookieKind},
+    route::methods,
+    throttle::ThrottleKind,
+};
 use crate::{
     client_address::TrustedProxies,
-    cookie::{BrowserCookie, KeyCookie},
+    cookie::{BrowserCookie, DeviceCookie, KeyCookie},
     instance::Peers,
     issuers::Issuers,
     origins::Origins,
     sessions::Sessions,
     spans,
 };
-
-/// Whether sessions are bound to the cookies of browsers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum CookieKind {
-    /// They are, and logins without a cookie are refused.
-    Require,
-    /// They are, if there is a cookie.
-    #[default]
-    Use,
-    /// Cookies are neither set nor read.
-    Off,
-}
 
 /// Answers the requests of one resource name.
 pub struct Auth {
@@ -109,6 +105,7 @@ struct AuthContext {
     issuers: Option<Arc<Issuers>>,
     /// The cookie that relogin keys travel in; none if script has them.
     key_cookie: Option<KeyCookie>,
+    device_cookie: Option<DeviceCookie>,
     origins: Arc<Origins>,
     peers: Peers,
     /// The id of this instance, if several share the store.
@@ -118,29 +115,6 @@ struct AuthContext {
     proxies: TrustedProxies,
     password_rules: PasswordRules,
     counts: Arc<RequestCounts>,
-}
-
-/// Settings.
-#[derive(Clone, Debug, Default)]
-pub struct AuthOptions {
-    /// Whose failed logins delay the next ones.
-    pub throttle: ThrottleKind,
-    /// Whether sessions are bound to the cookies of browsers.
-    pub cookie: CookieKind,
-    /// Third-party token issuers that log users in, besides passwords.
-    pub issuers: Option<Arc<Issuers>>,
-    /// Whether relogin keys travel in cookies, where no script reads them.
-    pub cookie_session: bool,
-    /// Whose pages may act with their visitors' cookies.
-    pub origins: Arc<Origins>,
-    /// The state of other instances of the same name.
-    pub peers: Peers,
-    /// The id of this instance, if several share the store: then one of them answers each request.
-    pub instance: Option<String>,
-    /// Proxies that may name their clients.
-    pub proxies: TrustedProxies,
-    /// What is asked of new passwords.
-    pub password_rules: PasswordRules,
 }
 
 /// How long a request may wait before it is processed. Its sender waits 3 s, both Resgate and the
@@ -170,6 +144,7 @@ impl Auth {
             cookie,
             issuers,
             cookie_session,
+            dbsc,
             peers,
             instance,
             origins,
@@ -196,6 +171,7 @@ impl Auth {
             browser_cookie: BrowserCookie::new(name, Arc::clone(&origins)),
             issuers,
             key_cookie: cookie_session.then(|| KeyCookie::new(name, Arc::clone(&origins))),
+            device_cookie: (cookie_session && dbsc).then(|| DeviceCookie::new(name, Arc::clone(&origins))),
             origins,
             peers,
             outcomes: instance.as_ref().map(|instance| Outcomes::new(name, instance)),
@@ -360,6 +336,7 @@ impl AuthContext {
             Route::HeaderLogin => Box::pin(header_login::header_login(self, payload)).await,
             Route::MethodAccess if self.key_cookie.is_some() => Ok(cookie_refresh::access()),
             Route::AfterHeaderAuth if self.key_cookie.is_some() => Ok(Response::null()),
+            Route::DeviceRegistered if self.device_cookie.is_some() => device::instructions(payload),
             Route::ChangePassword => Box::pin(change_password::change_password(self, payload, reply)).await,
             Route::Renew => renew::renew(self, payload).await,
             Route::RenewAt(_) if self.instance.is_some() => renew::renew(self, payload).await,
@@ -370,7 +347,7 @@ impl AuthContext {
             Route::ListAccess(cid) => session_list::access(cid, payload),
             Route::List(cid) => session_list::list(self, cid, payload).await,
             Route::Listed(cid, id) => session_list::session(self, cid, id, payload).await,
-            Route::UnknownMethod | Route::AfterHeaderAuth | Route::RenewAt(_) => {
+            Route::UnknownMethod | Route::AfterHeaderAuth | Route::DeviceRegistered | Route::RenewAt(_) => {
                 Err(route::check(payload).map_or_else(|error| error, |()| Failure::method_not_found()))
             }
             Route::UnknownResource | Route::MethodAccess => {

@@ -154,6 +154,7 @@ pub fn resolve(layers: Layers) -> Result<Config, ConfigError> {
         password_rules: password_rules(&options)?,
         cookie,
         cookie_session: cookie_session.is_some_and(|it| it.value),
+        dbsc: options.dbsc()?.is_none_or(|it| it.value),
         throttle: options.throttle()?.map_or_else(ThrottleKind::default, |throttle| throttle.value),
         sessions_per_user: options.sessions_per_user()?.map_or(DEFAULT_SESSIONS_PER_USER, |most| most.value),
         issuers: options.jwt_issuers()?.map(|path| path.value),

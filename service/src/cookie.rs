@@ -12,6 +12,7 @@ use std::{borrow::Cow, sync::Arc};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use rand::{TryRng, rngs::SysRng};
 use relogin_res::service::{Headers, Origin};
+use relogin_session::{SessionId, device_session::PROOF_LIFETIME};
 use sha2::{Digest, Sha256};
 
 use crate::origins::Origins;
@@ -26,6 +27,14 @@ pub struct BrowserCookie {
 /// The cookie in which a session's relogin key travels, of one resource name.
 #[derive(Clone, Debug)]
 pub struct KeyCookie {
+    name: String,
+    origins: Arc<Origins>,
+}
+
+/// The cookie with which a browser shows that its device has signed, of one resource name. Each
+/// session has its own: what a browser shows for one must not keep it from signing for another.
+#[derive(Clone, Debug)]
+pub struct DeviceCookie {
     name: String,
     origins: Arc<Origins>,
 }
@@ -103,6 +112,51 @@ impl KeyCookie {
     #[must_use]
     pub fn take_away(&self, origin: &Origin) -> String {
         set(&self.name, "", 0, self.origins.are_cookies_secure(origin))
+    }
+}
+
+impl DeviceCookie {
+    /// What browsers are told of the cookie's attributes. They use it over TLS only.
+    pub const ATTRIBUTES: &str = "Path=/; HttpOnly; SameSite=Strict; Secure";
+
+    /// The cookie for the resource `name`, on a server with these origins.
+    #[must_use]
+    pub fn new(name: &str, origins: Arc<Origins>) -> Self {
+        Self { name: format!("relogin-device-{}", token_of(name)), origins }
+    }
+
+    /// Its name in requests of a browser that uses it.
+    #[must_use]
+    pub fn name(&self, sid: SessionId) -> String {
+        full_name(&self.of(sid), true).into_owned()
+    }
+
+    /// True if the client's browser may use it: over TLS.
+    #[must_use]
+    pub fn is_for(&self, origin: &Origin) -> bool {
+        self.origins.are_cookies_secure(origin)
+    }
+
+    /// The text that the client sent for session `sid`.
+    #[must_use]
+    pub fn read<'a>(&self, sid: SessionId, origin: &'a Origin) -> Option<&'a str> {
+        read(&origin.header, &self.name(sid))
+    }
+
+    /// The `Set-Cookie` for what a browser is to show.
+    #[must_use]
+    pub fn hand_out(&self, sid: SessionId, proof: &str) -> String {
+        set(&self.of(sid), proof, PROOF_LIFETIME / 1000, true)
+    }
+
+    /// The `Set-Cookie` that removes it, so that the browser has its device sign again.
+    #[must_use]
+    pub fn take_away(&self, sid: SessionId) -> String {
+        set(&self.of(sid), "", 0, true)
+    }
+
+    fn of(&self, sid: SessionId) -> String {
+        format!("{}-{sid}", self.name)
     }
 }
 
@@ -224,6 +278,21 @@ mod tests {
         let rest = "Path=/; Max-Age=2; HttpOnly; SameSite=Strict; Secure";
         assert_eq!(cookie.hand_out("k", 1001, &at), format!("__Host-relogin-key-session=k; {rest}"));
         assert!(cookie.take_away(&at).starts_with("__Host-relogin-key-session=; Path=/; Max-Age=0;"));
+    }
+
+    /// What browsers are told of the cookie is what they are sent.
+    #[test]
+    fn a_devices_cookie_is_its_sessions_and_for_tls_alone() {
+        let cookie = DeviceCookie::new("session", Arc::default());
+        let (sid, other) = (SessionId([1; 16]), SessionId([2; 16]));
+        let (pair, attributes) = (format!("{}=p", cookie.name(sid)), DeviceCookie::ATTRIBUTES);
+        let (head, flags) = attributes.split_once("; ").unwrap();
+        assert_eq!(cookie.hand_out(sid, "p"), format!("{pair}; {head}; Max-Age=600; {flags}"));
+        assert!(pair.starts_with("__Host-relogin-device-session-"), "{pair}");
+        let at = origin("example.org", &[("cookie", &pair)]);
+        assert_eq!((cookie.read(sid, &at), cookie.read(other, &at)), (Some("p"), None));
+        assert!(cookie.is_for(&at) && !cookie.is_for(&origin("localhost", &[])));
+        assert!(cookie.take_away(sid).contains("=; Path=/; Max-Age=0;"));
     }
 
     #[test]

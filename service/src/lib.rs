@@ -10,6 +10,7 @@ pub mod clock;
 pub mod config;
 pub mod control;
 pub mod cookie;
+pub mod dbsc;
 pub mod demo;
 pub mod descriptors;
 pub mod events;

@@ -35,13 +35,19 @@ impl Signed {
     /// Parses the proof of a relogin with `key`. `None` if the signature cannot be valid.
     #[must_use]
     pub fn read(proof: &SignedChallenge, key: &ReloginKey) -> Option<Self> {
+        Self::over(proof_message(&proof.challenge, key), &proof.signature)
+    }
+
+    /// A `signature` over `message`, as base64url. `None` if it cannot be valid.
+    #[must_use]
+    pub fn over(message: Zeroizing<Vec<u8>>, signature: &str) -> Option<Self> {
         // Longer than a signature: refused before any work is done on it.
-        if proof.signature.len() != SIGNATURE_CHARS {
+        if signature.len() != SIGNATURE_CHARS {
             return None;
         }
-        let mut signature = [0; SIGNATURE_BYTES];
-        URL_SAFE_NO_PAD.decode_slice(&proof.signature, &mut signature).ok()?;
-        Some(Self { message: proof_message(&proof.challenge, key), signature })
+        let mut bytes = [0; SIGNATURE_BYTES];
+        URL_SAFE_NO_PAD.decode_slice(signature, &mut bytes).ok()?;
+        Some(Self { message, signature: bytes })
     }
 
     /// True if the device with this key has signed. An ECDSA signature has a second form, with the
@@ -131,12 +137,15 @@ pub(crate) mod tests {
         }
 
         pub(crate) fn sign(&self, challenge: &str, key: &ReloginKey) -> SignedChallenge {
-            let message = proof_message(challenge, key);
-            let signature = match self {
-                Self::Ed25519(pair) => pair.sign(&message).as_ref().to_vec(),
-                Self::P256(pair) => pair.sign(&SystemRandom::new(), &message).unwrap().as_ref().to_vec(),
-            };
-            SignedChallenge { challenge: challenge.to_owned(), signature: URL_SAFE_NO_PAD.encode(signature) }
+            let signature = self.sign_bytes(&proof_message(challenge, key));
+            SignedChallenge { challenge: challenge.to_owned(), signature }
+        }
+
+        pub(crate) fn sign_bytes(&self, message: &[u8]) -> String {
+            URL_SAFE_NO_PAD.encode(match self {
+                Self::Ed25519(pair) => pair.sign(message).as_ref().to_vec(),
+                Self::P256(pair) => pair.sign(&SystemRandom::new(), message).unwrap().as_ref().to_vec(),
+            })
         }
     }
 

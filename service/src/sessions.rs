@@ -17,6 +17,7 @@ mod browser;
 mod cap;
 mod connection_locks;
 mod cookie_session;
+mod device;
 mod list;
 mod liveness_probe;
 mod log;
@@ -47,7 +48,7 @@ use tokio::time::Instant;
 use tracing::Instrument;
 
 pub use self::{
-    browser::{Browser, Cookie},
+    browser::{Browser, BrowserDevice, Cookie},
     connection_locks::ConnectionGuard,
     operators::{SessionPlace, StoredPage},
     outcome_counts::OutcomeCounts,

@@ -4,7 +4,8 @@
 //!
 //! A challenge is `base64url(expiry[8, big endian, milliseconds since the epoch] ‖ tag[16])`, where
 //! the tag is the first half of HMAC-SHA256 over `cid ‖ expiry`, under HKDF-SHA256(server secret,
-//! no salt, "relogin challenge 1").
+//! no salt, "relogin challenge 1"). What else is made in this way has a name that no connection has
+//! in the place of the cid ([`crate::exchange`], [`crate::device_session`]).
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use hmac::{Hmac, KeyInit, Mac};
@@ -19,31 +20,45 @@ pub const LIFETIME: u64 = 60_000;
 /// A challenge for `connection`, good for [`LIFETIME`] from `now` on.
 #[must_use]
 pub fn mint(keyring: &Keyring, connection: &ConnectionId, now: Timestamp) -> Challenge {
-    let expiry = now.plus(LIFETIME);
-    let signing = keyring.challenge_keys().next().expect("a keyring is never made without a secret");
-    let bytes = [&expiry.0.to_be_bytes()[..], &tag(signing, connection, expiry)].concat();
-    Challenge { challenge: URL_SAFE_NO_PAD.encode(bytes), expires_in: LIFETIME }
+    Challenge { challenge: mint_until(keyring, connection.as_str(), now.plus(LIFETIME)), expires_in: LIFETIME }
 }
 
 /// True if `text` is a challenge of ours for `connection`, and good at the time `now`.
 #[must_use]
 pub fn verify(keyring: &Keyring, text: &str, connection: &ConnectionId, now: Timestamp) -> bool {
-    let Some((expiry, presented)) = parse(text) else { return false };
-    let mut genuine = Choice::from(0);
-    for key in keyring.challenge_keys() {
-        genuine |= tag(key, connection, expiry).ct_eq(&presented);
-    }
     // One from the future was made before the clock was set back: it would live for longer than it
     // should.
-    bool::from(genuine) && now < expiry && expiry.since(now) <= LIFETIME
+    expiry_of(keyring, text, connection.as_str()).is_some_and(|expiry| now < expiry && expiry.since(now) <= LIFETIME)
 }
 
-const TAG_BYTES: usize = 16;
+/// A text for what is called `name`, which says until when it is good.
+pub(crate) fn mint_until(keyring: &Keyring, name: &str, expiry: Timestamp) -> String {
+    URL_SAFE_NO_PAD.encode([&expiry.0.to_be_bytes()[..], &mint_tag(keyring, name, expiry)].concat())
+}
+
+/// What a genuine text for what is called `name` says of when it expires.
+pub(crate) fn expiry_of(keyring: &Keyring, text: &str, name: &str) -> Option<Timestamp> {
+    let (expiry, presented) = parse(text)?;
+    is_tag(keyring, &presented, name, expiry).then_some(expiry)
+}
+
+/// The tag of what is called `name`.
+pub(crate) fn mint_tag(keyring: &Keyring, name: &str, expiry: Timestamp) -> ChallengeTag {
+    tag(keyring.challenge_keys().next().expect("a keyring is never made without a secret"), name, expiry)
+}
+
+/// True if one of our secrets made this tag. Takes as long wherever it is wrong.
+pub(crate) fn is_tag(keyring: &Keyring, presented: &ChallengeTag, name: &str, expiry: Timestamp) -> bool {
+    let keys = keyring.challenge_keys();
+    keys.fold(Choice::from(0), |genuine, key| genuine | tag(key, name, expiry).ct_eq(presented)).into()
+}
+
+pub(crate) const TAG_BYTES: usize = 16;
 const BYTES: usize = 8 + TAG_BYTES;
 /// Characters of base64url, without padding, for [`BYTES`].
 const CHARS: usize = (BYTES * 8).div_ceil(6);
 
-type ChallengeTag = [u8; TAG_BYTES];
+pub(crate) type ChallengeTag = [u8; TAG_BYTES];
 
 fn parse(text: &str) -> Option<(Timestamp, ChallengeTag)> {
     // Longer than it can be: refused before any work is done on it.
@@ -56,10 +71,10 @@ fn parse(text: &str) -> Option<(Timestamp, ChallengeTag)> {
     Some((Timestamp(u64::from_be_bytes(*expiry)), *tag.first_chunk()?))
 }
 
-fn tag(key: &[u8; 32], connection: &ConnectionId, expiry: Timestamp) -> ChallengeTag {
+fn tag(key: &[u8; 32], name: &str, expiry: Timestamp) -> ChallengeTag {
     let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes keys of any length");
-    mac.update(connection.as_str().as_bytes());
-    // Of fixed length and last: no other connection and expiry make the same text.
+    mac.update(name.as_bytes());
+    // Of fixed length and last: no other name and expiry make the same text.
     mac.update(&expiry.0.to_be_bytes());
     let whole: [u8; 32] = mac.finalize().into_bytes().into();
     *whole.first_chunk().expect("16 of 32 bytes")

@@ -10,6 +10,7 @@ pub mod api;
 pub mod base64url;
 pub mod challenge;
 pub mod device;
+pub mod device_session;
 pub mod exchange;
 pub mod id;
 pub mod key;
@@ -27,8 +28,8 @@ pub use device::DeviceKey;
 pub use id::{Attempt, ConnectionId, SessionId, UserId};
 pub use key::{Keyring, PresentedKey, ReloginKey};
 pub use machine::{
-    Command, Decision, Effect, Login, NewCookie, Next, OtherSession, Outcome, Relogin, Reply, Revoker, Rules, Vouched,
-    Write, decide,
+    Command, Decision, Effect, Login, NewCookie, Next, OtherSession, Outcome, ProvenDevice, Refresh, Relogin, Reply,
+    Revoker, Rules, Vouched, Write, decide,
 };
 pub use policy::Policy;
 pub use record::{Claims, Device, MadeBy, PastAttempt, Record};

@@ -9,6 +9,7 @@
 //! | login | a new session on the connection | the attempt that made it, again: same answer · orphaned: as abandon, then decided again · else `AlreadyLoggedIn` | as expire, then decided again |
 //! | relogin | refused | key not genuine: refused · else the table in [`crate::rotation`]; if the connection holds another session, it is detached from that first, then decided again | refused |
 //! | refresh | refused | as relogin, but on no connection: of sessions whose key is in a cookie only, else refused | refused |
+//! | prove device | refused | of sessions whose key is in a cookie only: the first key is registered · the registered one again: nothing · else refused | refused |
 //! | logout | this connection cleared | removed, its connections and this one cleared | as live |
 //! | logout of another session than the connection's (see below) | nothing | its token names it: removed, its connections cleared · else nothing | as live |
 //! | detach | nothing | the connection is off the session | as live |
@@ -37,6 +38,7 @@
 //! | store rolled back | removed | all cleared | `InvalidReloginKey` |
 //! | recover | generation of the key + 1, deadlines moved | as rotate | the new key |
 //! | proof missing | kept | nothing | `InvalidReloginKey` |
+//! | proof late | kept | nothing | `InvalidChallenge` |
 //! | (any, the session is bound to another cookie than came along) | kept | nothing | `InvalidReloginKey` |
 //! | (any that would succeed, user removed) | removed | all cleared | `InvalidReloginKey` |
 //!
@@ -48,6 +50,7 @@
 //! others are told `rotated`, cleared, and leave the record. Who is cleared is off the record, too.
 
 mod barrier;
+mod device;
 mod end;
 mod login;
 mod outcome;
@@ -60,13 +63,14 @@ mod user;
 
 use crate::{
     Claims, ConnectionId, Denied, Keyring, LoggedIn, Policy, Record, SessionId, Timestamp, Token, User,
-    key::{PresentedKey, SessionKeyring, jwt::Facts},
+    key::{SessionKeyring, jwt::Facts},
 };
 
+pub use device::ProvenDevice;
 pub use end::ended_by_logout;
 pub use login::Login;
 pub use outcome::Outcome;
-pub use relogin::{MAX_CONNECTIONS, OtherSession, Relogin};
+pub use relogin::{MAX_CONNECTIONS, OtherSession, Refresh, Relogin};
 pub use revoke::Revoker;
 pub use user::over_cap;
 
@@ -97,16 +101,10 @@ pub enum Command {
     Relogin(Relogin),
     /// A browser brings the key of its cookie outside of any connection, for the next one. The
     /// record is the session that the key names.
-    Refresh {
-        /// The key, taken apart.
-        key: PresentedKey,
-        /// Digest of the browser's other cookie.
-        cookie: Option<[u8; 32]>,
-        /// Where the browser is, `ip:port`.
-        remote_addr: Option<String>,
-        /// The session's user as the directory has it now; none if removed.
-        user: Option<User>,
-    },
+    Refresh(Refresh),
+    /// A browser has proven that it holds a device key (see `machine/device.rs`). The record is the
+    /// session that it registered the key for.
+    ProveDevice(ProvenDevice),
     /// The user logs out on `connection`. The record is the session that [`ended_by_logout`] names.
     Logout {
         /// The connection that logs out.
@@ -233,9 +231,8 @@ pub fn decide(record: Option<&Record>, command: Command, rules: &Rules, now: Tim
             None => login::created(login, sid, salt, rules, now),
         },
         Command::Relogin(used) => relogin::relogin(record, used, rules, now),
-        Command::Refresh { key, cookie, remote_addr, user } => {
-            relogin::refresh(record, &key, cookie, remote_addr, user.as_ref(), rules, now)
-        }
+        Command::Refresh(used) => relogin::refresh(record, used, rules, now),
+        Command::ProveDevice(proven) => device::prove(record, &proven, now),
         Command::Logout { connection, sid, held, token } => end::logout(record, &connection, sid, held, token),
         Command::Detach { connection } => end::detach(record, &connection),
         Command::Abandon { connection } => end::abandon(record, &connection),

@@ -27,6 +27,8 @@ pub enum KeyUse {
     Recover,
     /// A bound session's key without its device: refused, nothing changes.
     ProofMissing,
+    /// The same, of a device that can prove it with the next request: nothing is decided.
+    ProofLate,
 }
 
 /// What the request shows beside its key.
@@ -34,8 +36,12 @@ pub enum KeyUse {
 pub enum Proof {
     /// No signature, or one that does not verify.
     None,
-    /// The session's device key signed this key and a fresh challenge.
+    /// The session's device key signed this key and a fresh challenge; or, of a session whose keys
+    /// travel in a cookie, a challenge of the last minutes.
     Valid,
+    /// Of a session whose keys travel in a cookie: the device has signed, but longer ago, or its
+    /// browser says that it could not do so right now.
+    Late,
 }
 
 /// Looks a genuine key of generation `presented` up in the table.
@@ -47,7 +53,7 @@ pub fn rotation(
     attempt: Option<Attempt>,
     proof: Proof,
 ) -> KeyUse {
-    if record.is_bound() && proof == Proof::None {
+    if record.is_bound() && proof != Proof::Valid {
         return KeyUse::ProofMissing;
     }
     if presented > record.generation {
@@ -73,9 +79,14 @@ pub fn rotation(
 /// The same for a session whose keys travel in a cookie. No script can note an attempt there, nor
 /// keep two tabs from sending it at once: so the key before the newest is as good as the newest,
 /// however late and from wherever it comes. What is older has been replaced twice, and its browser
-/// has had both.
+/// has had both. If the session has a device key, whoever comes without it changes nothing.
 #[must_use]
-pub fn in_cookie(record: &Record, presented: u64, is_young: bool) -> KeyUse {
+pub fn in_cookie(record: &Record, presented: u64, is_young: bool, proof: Proof) -> KeyUse {
+    match proof {
+        Proof::None if record.is_bound() => return KeyUse::ProofMissing,
+        Proof::Late if record.is_bound() => return KeyUse::ProofLate,
+        _ => {}
+    }
     match presented.checked_add(1).map(|next| next.cmp(&record.generation)) {
         _ if presented > record.generation => KeyUse::StoreRolledBack,
         _ if presented == record.generation && !is_young => KeyUse::Rotate,

@@ -62,6 +62,8 @@ pub struct Config {
     pub issuers: Option<PathBuf>,
     /// Whether relogin keys travel in a cookie of the browser.
     pub cookie_session: bool,
+    /// Whether browsers may bind such a session to a key of their device.
+    pub dbsc: bool,
     /// What relogin keys are made from.
     pub secret: SecretSource,
     /// How relogin keys are written.

@@ -22,6 +22,7 @@ pub(super) fn shared(config: &Config, keyring: &Keyring) -> Option<Shared> {
         ("--key-audience", keys.audience.clone()),
         ("--cookie", format!("{:?}", config.cookie).to_lowercase()),
         ("--cookie-session", config.cookie_session.to_string()),
+        ("--dbsc", config.dbsc.to_string()),
     ];
     Some(Shared {
         store,

@@ -3,7 +3,7 @@
 //! and creates a session if the headers contain a third-party token.
 
 use relogin_res::service::{AuthRequest, Meta, Response};
-use relogin_session::ReloginKey;
+use relogin_session::{Denied, ReloginKey};
 
 use super::{
     AuthContext, CookieKind,
@@ -44,13 +44,20 @@ pub(super) async fn connect(cx: &AuthContext, payload: &[u8]) -> Result<Response
 
 /// Puts the session of the key in the cookie on the connection. Returns the cookie with the newest
 /// key, or none if there was nothing to resume: then the connection opens all the same, with nobody
-/// logged in.
+/// logged in. If that is for lack of a fresh signature alone, the cookie of the last one is
+/// removed: then the browser has its device sign before the next request.
 async fn resume(cx: &AuthContext, request: &Request, cookie: &KeyCookie) -> Result<Option<String>, Failure> {
     let origin = &request.origin;
     let Some(text) = cookie.read(origin).filter(|_| cx.origins.may_use_cookies(origin)) else { return Ok(None) };
     let key = ReloginKey::new(text.to_owned());
-    let answer = cx.sessions.by_cookie(request.connection.clone(), &key, cx.browser_of(request)).await?;
-    Ok(answer.ok().map(|granted| cookie.hand_out(granted.relogin_key.expose(), granted.expires_in, origin)))
+    let sid = key.session();
+    Ok(match cx.sessions.by_cookie(request.connection.clone(), &key, cx.browser_of(request, sid)).await? {
+        Ok(granted) => Some(cookie.hand_out(granted.relogin_key.expose(), granted.expires_in, origin)),
+        Err(Denied::InvalidChallenge) => {
+            sid.and_then(|sid| cx.device_cookie.as_ref().map(|device| device.take_away(sid)))
+        }
+        Err(_) => None,
+    })
 }
 
 fn is_upgrade(request: &AuthRequest) -> bool {

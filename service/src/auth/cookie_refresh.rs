@@ -1,15 +1,22 @@
 //! HTTP requests that exchange the key in a browser's cookie (docs/protocol.md, section 5): `POST
-//! …/<name>/refresh` and `…/<name>/logout`. Everything is done in the header authentication that
-//! gateways call first, because only that sees headers. The call itself has nothing left to do.
+//! …/<name>/refresh` and `…/<name>/logout`, and those for its device (`auth/device.rs`). Everything
+//! is done in the header authentication that gateways call first, because only that sees headers.
+//! The call itself has nothing left to do.
 
-use relogin_res::Error;
-use relogin_res::service::{Access, AuthRequest, Meta, Response};
-use relogin_session::{Denied, LoggedIn, ReloginKey};
+use relogin_res::service::{Access, AuthRequest, Response};
+use relogin_session::{Denied, LoggedIn, ReloginKey, SessionId, exchange};
 
-use super::{AuthContext, CookieKind, answer::Failure, request::Request};
+use super::{
+    AuthContext, CookieKind,
+    answer::Failure,
+    device,
+    http_answer::{denied, not_stored, refusal, unknown_session},
+    request::Request,
+};
 use crate::{
     cookie::KeyCookie,
-    sessions::{Browser, Cookie},
+    dbsc,
+    sessions::{Browser, BrowserDevice, Cookie},
 };
 
 /// The header with the exchange text that script was given in place of a key.
@@ -22,7 +29,19 @@ pub(super) enum CookieAction {
     Refresh,
     /// The end of the session, and the removal of the cookie.
     Logout,
+    /// The registration of a device key.
+    RegisterDevice,
+    /// The cookie of a device that has signed.
+    ProveDevice,
 }
+
+/// The methods of these requests by name.
+pub(super) const METHODS: [(&str, CookieAction); 4] = [
+    ("refresh", CookieAction::Refresh),
+    ("logout", CookieAction::Logout),
+    (device::REGISTER, CookieAction::RegisterDevice),
+    (device::PROVE, CookieAction::ProveDevice),
+];
 
 impl CookieAction {
     /// Parses the path of `uri`, if it is one of the service's.
@@ -32,17 +51,13 @@ impl CookieAction {
         if path.rsplit('/').next() != Some(name) {
             return None;
         }
-        match method {
-            "refresh" => Some(Self::Refresh),
-            "logout" => Some(Self::Logout),
-            _ => None,
-        }
+        METHODS.iter().find(|(name, _)| *name == method).map(|(_, action)| *action)
     }
 }
 
 /// The result of access requests for these methods.
 pub(super) fn access() -> Response {
-    Response::result(&Access { get: false, call: "refresh,logout".to_owned() })
+    Response::result(&Access { get: false, call: METHODS.map(|(name, _)| name).join(",") })
 }
 
 /// Carries out an HTTP request.
@@ -52,55 +67,79 @@ pub(super) async fn carry_out(
     action: CookieAction,
     cookie: &KeyCookie,
 ) -> Result<Response, Failure> {
+    if matches!(action, CookieAction::Refresh | CookieAction::Logout) && !cx.origins.may_use_cookies(&request.origin) {
+        return Ok(denied(403));
+    }
+    match (action, &cx.device_cookie) {
+        (CookieAction::Refresh, _) => refresh(cx, request, cookie).await,
+        (CookieAction::Logout, _) => logout(cx, request, cookie).await,
+        (CookieAction::RegisterDevice, Some(device)) => device::register(cx, request, device).await,
+        (CookieAction::ProveDevice, Some(device)) => device::prove(cx, request, cookie, device).await,
+        (CookieAction::RegisterDevice | CookieAction::ProveDevice, None) => Ok(denied(404)),
+    }
+}
+
+async fn logout(cx: &AuthContext, request: &Request, cookie: &KeyCookie) -> Result<Response, Failure> {
     let origin = &request.origin;
-    if !cx.origins.may_use_cookies(origin) {
-        return Ok(refusal(403, Meta::error_of(403)));
-    }
-    let presented = cookie.read(origin).map(|text| ReloginKey::new(text.to_owned()));
-    let mut meta = Meta::default();
-    meta.header.insert("Cache-Control".to_owned(), vec!["no-store".to_owned()]);
-    match action {
-        CookieAction::Refresh => {
-            let shown = origin
-                .header
-                .get(EXCHANGE_HEADER)
-                .and_then(|shown| shown.first())
-                .map(|text| ReloginKey::new(text.clone()));
-            let granted = cx.sessions.refresh(presented.as_ref(), shown.as_ref(), cx.browser_of(request)).await?.ok();
-            let Some(LoggedIn { relogin_key, expires_in, .. }) = granted else {
-                let denied = Denied::InvalidReloginKey;
-                if cx.peers.is_met() {
-                    // Not 401, which would end the session: the other instance may know it.
-                    return Err(denied.into());
-                }
-                return Ok(refusal(401, Error::new(denied.code(), denied.to_string())));
-            };
-            meta.push_cookie(cookie.hand_out(relogin_key.expose(), expires_in, origin));
-        }
-        CookieAction::Logout => {
-            if let Some(key) = presented {
-                cx.sessions.logout_by_key(request.connection.clone(), &key, cx.browser_of(request).cookie).await?;
-            }
-            meta.push_cookie(cookie.take_away(origin));
+    let mut meta = not_stored();
+    if let Some(text) = cookie.read(origin) {
+        let key = ReloginKey::new(text.to_owned());
+        let sid = key.session();
+        cx.sessions.logout_by_key(request.connection.clone(), &key, cx.browser_of(request, sid).cookie).await?;
+        if let (Some(sid), Some(device)) = (sid, &cx.device_cookie) {
+            meta.push_cookie(device.take_away(sid));
         }
     }
+    meta.push_cookie(cookie.take_away(origin));
     Ok(Response { meta: Some(meta), ..Response::null() })
 }
 
-impl AuthContext {
-    /// What is known of the browser that sends a request.
-    pub(super) fn browser_of(&self, request: &AuthRequest) -> Browser {
-        let cookie = match self.cookie {
-            CookieKind::Off => Cookie::Ignored,
-            CookieKind::Use | CookieKind::Require => Cookie::Presented(self.browser_cookie.digest(&request.origin)),
-        };
-        Browser { remote_addr: request.origin.remote_addr.clone(), cookie }
+async fn refresh(cx: &AuthContext, request: &Request, cookie: &KeyCookie) -> Result<Response, Failure> {
+    let origin = &request.origin;
+    let presented = cookie.read(origin).map(|text| ReloginKey::new(text.to_owned()));
+    let shown = origin.header.get(EXCHANGE_HEADER).and_then(|shown| shown.first());
+    let shown = shown.map(|text| ReloginKey::new(text.clone()));
+    let named = shown.as_ref().and_then(exchange::named);
+    let sid = named.or_else(|| presented.as_ref().and_then(ReloginKey::session));
+    match cx.sessions.refresh(presented.as_ref(), shown.as_ref(), cx.browser_of(request, sid)).await? {
+        Ok(granted) => {
+            let mut meta = not_stored();
+            if let Some(offer) = device::offer(cx, origin, &granted) {
+                meta.header.insert(dbsc::REGISTRATION.to_owned(), vec![offer]);
+            }
+            let LoggedIn { relogin_key, expires_in, .. } = granted;
+            meta.push_cookie(cookie.hand_out(relogin_key.expose(), expires_in, origin));
+            Ok(Response { meta: Some(meta), ..Response::null() })
+        }
+        // The page asks again, and the browser has its device sign before that.
+        Err(Denied::InvalidChallenge) => {
+            let mut response = refusal(503, Denied::InvalidChallenge);
+            if let (Some(meta), Some(sid), Some(device)) = (&mut response.meta, sid, &cx.device_cookie) {
+                meta.push_cookie(device.take_away(sid));
+            }
+            Ok(response)
+        }
+        Err(_) => unknown_session(cx),
     }
 }
 
-fn refusal(status: u16, error: Error) -> Response {
-    let meta = Meta { status: Some(status), ..Meta::default() };
-    Response { meta: Some(meta), ..Response::error(error) }
+impl AuthContext {
+    /// What is known of the browser that sends a request for session `sid`.
+    pub(super) fn browser_of(&self, request: &AuthRequest, sid: Option<SessionId>) -> Browser {
+        let origin = &request.origin;
+        let cookie = match self.cookie {
+            CookieKind::Off => Cookie::Ignored,
+            CookieKind::Use | CookieKind::Require => Cookie::Presented(self.browser_cookie.digest(origin)),
+        };
+        let device = match &self.device_cookie {
+            Some(device) => BrowserDevice::Presented {
+                shown: sid.and_then(|sid| device.read(sid, origin)).map(str::to_owned),
+                has_skipped: dbsc::has_skipped(&origin.header),
+            },
+            None => BrowserDevice::Ignored,
+        };
+        Browser { remote_addr: origin.remote_addr.clone(), cookie, device }
+    }
 }
 
 #[cfg(test)]
@@ -112,6 +151,8 @@ mod tests {
         for (uri, action) in [
             ("/api/session/refresh", Some(CookieAction::Refresh)),
             ("/session/logout?x=/session/refresh", Some(CookieAction::Logout)),
+            ("/api/session/registerDevice", Some(CookieAction::RegisterDevice)),
+            ("/api/session/proveDevice", Some(CookieAction::ProveDevice)),
             ("/api/session/login", None),
             ("/api/other/refresh", None),
             ("/api/session/refresh/", None),

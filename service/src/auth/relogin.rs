@@ -13,7 +13,8 @@ pub(super) async fn relogin(cx: &AuthContext, payload: &[u8]) -> Result<Response
         // Boxed, so that the other case stays small.
         return Box::pin(in_cookie(cx, cookie, request, params)).await;
     }
-    let (connection, token, browser) = (request.connection.clone(), request.token.clone(), cx.browser_of(&request));
+    let (connection, token) = (request.connection.clone(), request.token.clone());
+    let browser = cx.browser_of(&request, None);
     let logged_in = cx.sessions.relogin(connection, &params, token, browser).await??;
     Ok(Response::result(&logged_in))
 }
@@ -25,7 +26,9 @@ async fn in_cookie(
     request: Request,
     params: ReloginParams,
 ) -> Result<Response, Failure> {
-    let (connection, browser) = (request.connection.clone(), cx.browser_of(&request));
+    let key = cookie.read(&request.origin).map(|text| ReloginKey::new(text.to_owned()));
+    let browser = cx.browser_of(&request, key.as_ref().and_then(ReloginKey::session));
+    let connection = request.connection.clone();
     if exchange::named(&params.relogin_key).is_none() {
         // Script that has such a text must not use it as a key, and must not get the next key
         // there.
@@ -36,7 +39,6 @@ async fn in_cookie(
         let logged_in = cx.sessions.relogin(connection, &params, request.token.clone(), browser).await??;
         return Ok(Response::result(&logged_in));
     }
-    let key = cookie.read(&request.origin).map(|text| ReloginKey::new(text.to_owned()));
     let logged_in = cx.sessions.held(connection, key.as_ref(), browser).await??;
     Ok(Response::result(&cx.sessions.without_key(logged_in)))
 }

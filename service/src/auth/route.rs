@@ -5,7 +5,12 @@ use std::fmt;
 use relogin_res::service::{Response, Subject};
 use serde::de::IgnoredAny;
 
-use super::{AuthContext, answer::Failure, counts::CountedMethod};
+use super::{
+    AuthContext,
+    answer::Failure,
+    cookie_refresh::{self, CookieAction},
+    counts::CountedMethod,
+};
 
 /// What a request asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,9 +49,11 @@ pub(super) enum Route {
     Listed(String, String),
     /// `access.<name>`: which methods HTTP requests may call.
     MethodAccess,
-    /// `call.<name>.refresh` and `.logout`: what remains of an HTTP request after its header
-    /// authentication has done everything.
+    /// `call.<name>.refresh`, `.logout` and `.proveDevice`: what remains of an HTTP request after
+    /// its header authentication has done everything.
     AfterHeaderAuth,
+    /// `call.<name>.registerDevice`: the same, but it has something to say.
+    DeviceRegistered,
     /// A method that does not exist.
     UnknownMethod,
     /// A resource that does not exist.
@@ -112,10 +119,12 @@ impl Route {
             Some(Subject::Auth(resource, instance)) if resource.strip_prefix(name) == Some(".renew") => {
                 Self::RenewAt(instance)
             }
-            Some(Subject::Call(resource, method))
-                if resource == name && matches!(method.as_str(), "refresh" | "logout") =>
-            {
-                Self::AfterHeaderAuth
+            Some(Subject::Call(resource, method)) if resource == name => {
+                match cookie_refresh::METHODS.iter().find(|(name, _)| *name == method) {
+                    Some((_, CookieAction::RegisterDevice)) => Self::DeviceRegistered,
+                    Some(_) => Self::AfterHeaderAuth,
+                    None => Self::UnknownMethod,
+                }
             }
             Some(Subject::Auth(..) | Subject::Call(..)) => Self::UnknownMethod,
             Some(Subject::Access(resource)) if resource == name => Self::MethodAccess,
@@ -150,7 +159,7 @@ impl Route {
             Self::RevokeOthers => CountedMethod::RevokeOthers,
             Self::UserAccess(_) | Self::ListAccess(_) | Self::MethodAccess => CountedMethod::Access,
             Self::User(_) | Self::List(_) | Self::Listed(..) => CountedMethod::Get,
-            Self::AfterHeaderAuth => CountedMethod::Call,
+            Self::AfterHeaderAuth | Self::DeviceRegistered => CountedMethod::Call,
             Self::UnknownMethod | Self::UnknownResource => CountedMethod::Unknown,
         }
     }
@@ -175,6 +184,7 @@ impl Route {
             | Self::Listed(..)
             | Self::MethodAccess
             | Self::AfterHeaderAuth
+            | Self::DeviceRegistered
             | Self::UnknownMethod
             | Self::UnknownResource => AnsweredBy::Both,
         }
@@ -221,6 +231,7 @@ impl fmt::Display for Route {
             Self::Listed(..) => "get of a session",
             Self::MethodAccess => "access to methods",
             Self::AfterHeaderAuth => "cookie refresh or logout",
+            Self::DeviceRegistered => "registration of a device",
             Self::UnknownMethod => "unknown method",
             Self::UnknownResource => "unknown resource",
         })
@@ -263,6 +274,8 @@ mod tests {
             ("access.session", Route::MethodAccess),
             ("call.session.refresh", Route::AfterHeaderAuth),
             ("call.session.logout", Route::AfterHeaderAuth),
+            ("call.session.proveDevice", Route::AfterHeaderAuth),
+            ("call.session.registerDevice", Route::DeviceRegistered),
             ("access.session.user.c1", Route::UserAccess("c1".into())),
             ("get.session.user.c1", Route::User("c1".into())),
             ("auth.session.constructor", Route::UnknownMethod),

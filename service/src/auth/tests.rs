@@ -4,6 +4,7 @@
 mod asyncapi;
 mod cookie_session;
 mod cookies;
+mod device;
 mod header_login;
 mod order;
 mod overdue;
@@ -20,7 +21,11 @@ use serde_json::{Value as Json, json};
 use tokio::{sync::watch, time::timeout};
 
 use super::*;
-use crate::{audit::Audit, proof::tests::TestDevice};
+use crate::{
+    audit::Audit,
+    clock::{Clock, SystemClock},
+    proof::tests::TestDevice,
+};
 
 /// Lets Jane in by her password, once the gate is open.
 struct Doorman {
@@ -88,18 +93,21 @@ impl Rig {
     }
 
     async fn on(bus: Arc<LocalBus>, options: AuthOptions) -> Self {
+        let policy = Policy { key_lifetime: 60_000, session_lifetime: 600_000, refresh: 30_000, revoke_within: None };
+        Self::at(Arc::new(SystemClock), policy, bus, options).await
+    }
+
+    /// The same, with another clock and other lifetimes.
+    async fn at(clock: Arc<dyn Clock>, policy: Policy, bus: Arc<LocalBus>, options: AuthOptions) -> Self {
         let (gate, is_open) = watch::channel(true);
         let (password, hers) = watch::channel("sesame");
         let users: Arc<dyn UserDirectory> = Arc::new(Doorman { gate: is_open, password: hers });
-        let rules = Rules {
-            policy: Policy { key_lifetime: 60_000, session_lifetime: 600_000, refresh: 30_000, revoke_within: None },
-            keyring: Keyring::new(vec![vec![7; 32]]).unwrap(),
-        };
+        let rules = Rules { policy, keyring: Keyring::new(vec![vec![7; 32]]).unwrap() };
         let at_once = users.at_once();
         let sessions = Sessions::new("session", rules, Arc::new(MemoryStore::new()), Arc::clone(&users), bus.clone());
         let (audit, trail) = Audit::new(None, Some((bus.clone(), AUDIT.to_owned())));
         tokio::spawn(trail.run(CancellationToken::new()));
-        let sessions = Arc::new(sessions.with_audit(audit));
+        let sessions = Arc::new(sessions.with_audit(audit).with_clock(clock));
         let auth = Auth::new("session", bus.clone(), sessions.clone(), users.clone(), options).await.unwrap();
         let (stop, stats) = (CancellationToken::new(), auth.stats());
         let running = tokio::spawn(auth.run(stop.clone()));

@@ -62,6 +62,7 @@ const VALUES: &[(&str, &str)] = &[
     ("key-audience", r#""session""#),
     ("cookie", r#""use""#),
     ("cookie-session", "false"),
+    ("dbsc", "true"),
     ("users", r#""users.toml""#),
     ("password-cost", r#""m=19456,t=2,p=1""#),
     ("password-min-length", "8"),

@@ -127,6 +127,7 @@ options! {
     sessions_per_user: "sessions-per-user" "RELOGIN_SESSIONS_PER_USER" values::count => usize;
     cookie: "cookie" "RELOGIN_COOKIE" values::cookie => CookieKind;
     cookie_session: "cookie-session" "RELOGIN_COOKIE_SESSION" values::yes_or_no => bool;
+    dbsc: "dbsc" "RELOGIN_DBSC" values::yes_or_no => bool;
     secret_file: "secret-file" "RELOGIN_SECRET_FILE" values::path => PathBuf;
     secret_passphrase: "secret-passphrase" "RELOGIN_SECRET_PASSPHRASE" values::path => PathBuf;
     jwt_issuers: "jwt-issuers" "RELOGIN_JWT_ISSUERS" values::path => PathBuf;

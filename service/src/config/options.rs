@@ -227,6 +227,15 @@ pub struct Options {
     #[arg(long, env = "RELOGIN_COOKIE_SESSION", value_name = "true|false", help_heading = "Sessions and keys", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     #[serde(deserialize_with = "bool_as_text")]
     pub cookie_session: Option<String>,
+    /// Have browsers that can bind a session of --cookie-session to a key of their device [default:
+    /// true]
+    ///
+    /// By Device Bound Session Credentials, as in Chrome, over https: a copy of the cookies opens
+    /// nothing then. Other browsers do without. `false` stops asking for it, also of sessions that
+    /// are bound.
+    #[arg(long, env = "RELOGIN_DBSC", value_name = "true|false", help_heading = "Sessions and keys", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[serde(deserialize_with = "bool_as_text")]
+    pub dbsc: Option<String>,
     /// The users file (see `relogin user`), a users service on NATS, or a program [default:
     /// users.toml, with --demo: the demo's users]
     ///

@@ -1,7 +1,9 @@
 //! Sessions whose keys travel in a cookie: what scripts may know of them, and what HTTP requests
 //! do, which are on no connection.
 
-use relogin_session::{ConnectionId, Denied, LoggedIn, PresentedKey, Record, ReloginKey, exchange, machine::grant};
+use relogin_session::{
+    ConnectionId, Denied, LoggedIn, PresentedKey, Proof, Record, ReloginKey, exchange, machine::grant,
+};
 
 use super::{Answer, Browser, Cookie, Sessions, SessionsError, request::SessionRequest, serve::granted};
 
@@ -80,8 +82,17 @@ impl Sessions {
         self.read_barrier().await?;
         let stored = self.store.load(sid).await?;
         let record = stored.as_ref().map(|stored| &stored.record);
-        let hers = record.filter(|record| is_hers(record, browser.cookie) && !record.is_expired(now));
-        Ok(hers.map(|record| grant(record, &self.rules(), now)).ok_or(Denied::InvalidReloginKey))
+        let Some(hers) = record.filter(|record| is_hers(record, browser.cookie) && !record.is_expired(now)) else {
+            return Ok(Err(Denied::InvalidReloginKey));
+        };
+        if hers.is_bound() {
+            match browser.device.proof(&self.rules().keyring, sid, now) {
+                Proof::Valid => {}
+                Proof::Late => return Ok(Err(Denied::InvalidChallenge)),
+                Proof::None => return Ok(Err(Denied::InvalidReloginKey)),
+            }
+        }
+        Ok(Ok(grant(hers, &self.rules(), now)))
     }
 
     /// Ends the session of the key in a browser's cookie.

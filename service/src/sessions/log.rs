@@ -18,6 +18,7 @@ pub(super) fn event(request: &SessionRequest, record: Option<&Record>, outcome: 
         | Outcome::StoreRolledBack
         | Outcome::Recovered
         | Outcome::ProofMissing
+        | Outcome::DeviceBound
         | Outcome::CookieMismatch
         | Outcome::UserRemoved
         | Outcome::LoggedOut
@@ -37,6 +38,7 @@ pub(super) fn event(request: &SessionRequest, record: Option<&Record>, outcome: 
             folded: None,
         }),
         Outcome::Refused
+        | Outcome::DeviceProven
         | Outcome::AlreadyLoggedIn
         | Outcome::NotLoggedIn
         | Outcome::NoSuchSession
@@ -69,6 +71,7 @@ pub(super) fn log(request: &SessionRequest, record: Option<&Record>, outcome: Ou
         Outcome::UserRemoved => line!(info, "session ended: its user was removed or disabled"),
         // Only with a genuine key, so strangers cannot fill a log with it.
         Outcome::ProofMissing => line!(info, "relogin key of a bound session without its device's proof: refused"),
+        Outcome::DeviceBound => line!(info, "session bound to a key of its browser's device"),
         Outcome::CookieMismatch => line!(info, "relogin key without the cookie that its session is bound to: refused"),
         Outcome::ReuseDetected => line!(warn, "relogin key used twice (reuse detected): session ended"),
         Outcome::StoreRolledBack => {
@@ -82,6 +85,7 @@ pub(super) fn log(request: &SessionRequest, record: Option<&Record>, outcome: Ou
         }
         // Anybody can cause the rest, or it happens all the time: it must not fill a log.
         Outcome::Refused
+        | Outcome::DeviceProven
         | Outcome::Rotated
         | Outcome::Retried
         | Outcome::CaughtUp

@@ -6,14 +6,16 @@ use std::sync::Arc;
 use rand::{TryRng, rngs::SysRng};
 use relogin_host::errors::Chain;
 use relogin_session::{
-    Command, ConnectionId, Decision, Next, OtherSession, Outcome, PresentedKey, Proof, Record, Relogin, Reply, Revoker,
-    SessionId, Timestamp, User, Write, decide, machine::ended_by_logout,
+    Command, ConnectionId, Decision, Next, OtherSession, Outcome, PresentedKey, Proof, Record, Refresh, Relogin, Reply,
+    Revoker, SessionId, Timestamp, User, Write, decide, machine::ended_by_logout,
 };
 use relogin_store::{StoreError, Stored};
 use relogin_users::DirectoryError;
 use tracing::Instrument;
 
-use super::{Answer, ConnectionGuard, Sessions, SessionsError, log, request::SessionRequest, several::Settled};
+use super::{
+    Answer, Browser, ConnectionGuard, Sessions, SessionsError, log, request::SessionRequest, several::Settled,
+};
 use crate::{proof::Signed, spans};
 
 /// What is stored when a request is decided on, while nothing else happens to the connections that
@@ -151,19 +153,24 @@ impl Sessions {
                 connection: connection.clone(),
                 key: key.clone(),
                 attempt: *attempt,
-                proof: record.map_or(Proof::None, |record| self.proof(record, key, signed.as_ref())),
+                proof: match record {
+                    Some(record) if record.in_cookie => self.device_proof(key, browser),
+                    Some(record) => self.proof(record, key, signed.as_ref()),
+                    None => Proof::None,
+                },
                 cookie: browser.cookie.of(record),
                 remote_addr: browser.remote_addr.clone(),
                 user: self.user_of(record).await?,
                 token: token.clone(),
                 other: OtherSession::than(key.sid, found.held.as_deref().map(|held| &held.record), left),
             }),
-            SessionRequest::Refresh { key, browser } => Command::Refresh {
+            SessionRequest::Refresh { key, browser } => Command::Refresh(Refresh {
                 key: key.clone(),
+                proof: self.device_proof(key, browser),
                 cookie: browser.cookie.of(record),
                 remote_addr: browser.remote_addr.clone(),
                 user: self.user_of(record).await?,
-            },
+            }),
             SessionRequest::Logout { connection, sid, token } => {
                 let held = found.held.as_ref().map(|held| held.record.sid);
                 Command::Logout { connection: connection.clone(), sid: *sid, held, token: *token }
@@ -194,6 +201,11 @@ impl Sessions {
             }
             _ => Proof::None,
         }
+    }
+
+    /// Whether the browser shows that its device has signed.
+    fn device_proof(&self, key: &PresentedKey, browser: &Browser) -> Proof {
+        browser.device.proof(&self.rules().keyring, key.sid, self.clock.now())
     }
 
     /// Writes what was decided, and publishes its events. False if somebody else was faster: then

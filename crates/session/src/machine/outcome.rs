@@ -48,6 +48,10 @@ outcomes! {
     Recovered = "recovered",
     /// A bound session's key came without a proof.
     ProofMissing = "proof_missing",
+    /// A browser's device key was registered with its session, whose key travels in a cookie.
+    DeviceBound = "device_bound",
+    /// A browser proved that it still holds that key.
+    DeviceProven = "device_proven",
     /// A key came without the cookie that its session is bound to.
     CookieMismatch = "cookie_mismatch",
     /// The key is not genuine, or its session is gone or over.

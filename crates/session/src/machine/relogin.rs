@@ -86,13 +86,13 @@ fn key_used(record: Option<&Record>, mut used: Relogin, rules: &Rules, now: Time
         return refused(Outcome::Refused);
     };
     let verdict = if record.in_cookie {
-        in_cookie(record, used.key.generation, is_young(record, rules, now))
+        in_cookie(record, used.key.generation, is_young(record, rules, now), used.proof)
     } else {
         rotation(record, used.key.generation, &used.connection, used.attempt, used.proof)
     };
     // Before anything else that a stolen key could bring about: without its cookie it does not even
     // end the session.
-    if verdict != KeyUse::ProofMissing && !record.takes_cookie(used.cookie) {
+    if !matches!(verdict, KeyUse::ProofMissing | KeyUse::ProofLate) && !record.takes_cookie(used.cookie) {
         return refused(Outcome::CookieMismatch);
     }
     let outcome = match verdict {
@@ -104,6 +104,7 @@ fn key_used(record: Option<&Record>, mut used: Relogin, rules: &Rules, now: Time
         KeyUse::Recover => Outcome::Recovered,
         KeyUse::StaleRetry => return refused(Outcome::StaleRetry),
         KeyUse::ProofMissing => return refused(Outcome::ProofMissing),
+        KeyUse::ProofLate => return late(),
     };
     let Some(user) = used.user.take() else { return disposed(record, Outcome::UserRemoved) };
     match &used.other {
@@ -112,34 +113,43 @@ fn key_used(record: Option<&Record>, mut used: Relogin, rules: &Rules, now: Time
     }
 }
 
-/// As a relogin by cookie, but for the next connection: nobody is put on the session.
-pub(super) fn refresh(
-    record: Option<&Record>,
-    key: &PresentedKey,
-    cookie: Option<[u8; 32]>,
-    remote_addr: Option<String>,
-    user: Option<&User>,
-    rules: &Rules,
-    now: Timestamp,
-) -> Decision {
+/// A use of the key in a browser's cookie outside of any connection, for the next one.
+#[derive(Clone, Debug)]
+pub struct Refresh {
+    /// The key, taken apart.
+    pub key: PresentedKey,
+    /// Whether the browser's device has signed.
+    pub proof: Proof,
+    /// Digest of the browser's other cookie.
+    pub cookie: Option<[u8; 32]>,
+    /// Where the browser is, `ip:port`.
+    pub remote_addr: Option<String>,
+    /// The session's user as the directory has it now; none if removed.
+    pub user: Option<User>,
+}
+
+/// As a relogin by cookie, but nobody is put on the session.
+pub(super) fn refresh(record: Option<&Record>, used: Refresh, rules: &Rules, now: Timestamp) -> Decision {
     let record = record.filter(|record| record.in_cookie);
-    let Some((record, keyring)) = opened(record, key, rules, now) else {
+    let Some((record, keyring)) = opened(record, &used.key, rules, now) else {
         return refused(Outcome::Refused);
     };
-    if !record.takes_cookie(cookie) {
+    if !record.takes_cookie(used.cookie) {
         return refused(Outcome::CookieMismatch);
     }
-    let outcome = match in_cookie(record, key.generation, is_young(record, rules, now)) {
+    let outcome = match in_cookie(record, used.key.generation, is_young(record, rules, now), used.proof) {
         KeyUse::Rotate => Outcome::Rotated,
         KeyUse::ReuseDetected => return reuse_detected(record),
         KeyUse::StoreRolledBack => return disposed(record, Outcome::StoreRolledBack),
+        KeyUse::ProofMissing => return refused(Outcome::ProofMissing),
+        KeyUse::ProofLate => return late(),
         _ => Outcome::CaughtUp,
     };
-    if user.is_none() {
+    if used.user.is_none() {
         return disposed(record, Outcome::UserRemoved);
     }
     let mut next = record.clone();
-    next.seen(remote_addr, now);
+    next.seen(used.remote_addr, now);
     next.key_deadline = key_deadline(record.session_deadline, rules, now);
     if outcome == Outcome::Rotated {
         next.rotate(record.made_by.connection.clone(), None, now);
@@ -168,6 +178,11 @@ fn is_young(record: &Record, rules: &Rules, now: Timestamp) -> bool {
 
 fn refused(outcome: Outcome) -> Decision {
     Decision::keep(Err(Denied::InvalidReloginKey), outcome)
+}
+
+/// The next request may bring the proof.
+fn late() -> Decision {
+    Decision::keep(Err(Denied::InvalidChallenge), Outcome::ProofMissing)
 }
 
 /// The owner's client is to know why: it is sent a generation that no storage has. To the thief

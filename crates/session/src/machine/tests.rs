@@ -1192,12 +1192,8 @@ fn a_key_of_a_cookie_that_was_replaced_twice_ends_the_session() {
 }
 
 fn refresh(generation: u64, cookie: Option<[u8; 32]>, user: Option<User>) -> Command {
-    Command::Refresh {
-        key: rules().keyring.mint(SID, &SALT, generation).parse().unwrap(),
-        cookie,
-        remote_addr: None,
-        user,
-    }
+    let key = rules().keyring.mint(SID, &SALT, generation).parse().unwrap();
+    Command::Refresh(Refresh { key, proof: Proof::None, cookie, remote_addr: None, user })
 }
 
 #[test]
@@ -1223,6 +1219,73 @@ fn a_refresh_makes_the_next_key_and_puts_nobody_on_the_session() {
         assert_eq!(decide(Some(&record), command, &rules(), NOW).outcome, outcome);
     }
     assert_eq!(decide(None, refresh(5, None, Some(jane())), &rules(), NOW).outcome, Outcome::Refused);
+}
+
+const DEVICE: DeviceKey = DeviceKey::P256 { x: [1; 32], y: [2; 32] };
+const OTHER_DEVICE: DeviceKey = DeviceKey::P256 { x: [3; 32], y: [4; 32] };
+
+/// The same session once its browser has proven a device key.
+fn with_device() -> Record {
+    Record { device: Device { public_key: Some(DEVICE), ..Device::default() }, ..in_cookie() }
+}
+
+#[test]
+fn the_first_key_that_a_browser_proves_is_its_sessions() {
+    let prove = |record: &Record, key, is_registered| {
+        decide(Some(record), Command::ProveDevice(ProvenDevice { key, is_registered }), &rules(), NOW)
+    };
+    let decision = prove(&in_cookie(), DEVICE, true);
+    assert_eq!(
+        (decision.outcome, &decision.effects, decision.reply()),
+        (Outcome::DeviceBound, &vec![], Some(&Ok(None)))
+    );
+    assert_eq!(decision.write, Write::Replace(with_device()), "and nothing else changes");
+
+    for is_registered in [true, false] {
+        let again = prove(&with_device(), DEVICE, is_registered);
+        assert_eq!((again.outcome, again.write), (Outcome::DeviceProven, Write::Keep));
+        let other = prove(&with_device(), OTHER_DEVICE, is_registered);
+        assert_eq!((other.outcome, other.write), (Outcome::ProofMissing, Write::Keep));
+    }
+    let over = Record { key_deadline: NOW, ..in_cookie() };
+    for (record, is_registered, outcome) in [
+        (in_cookie(), false, Outcome::ProofMissing),
+        (over, true, Outcome::Refused),
+        // Those have, or have not, a key of another kind.
+        (live(), true, Outcome::Refused),
+        (bound(), true, Outcome::Refused),
+    ] {
+        let refused = prove(&record, DEVICE, is_registered);
+        assert_eq!((refused.outcome, refused.write), (outcome, Write::Keep));
+    }
+    let gone = decide(None, Command::ProveDevice(ProvenDevice { key: DEVICE, is_registered: true }), &rules(), NOW);
+    assert_eq!(gone.outcome, Outcome::Refused);
+}
+
+/// Whatever copies of the cookies there are, and however old.
+#[test]
+fn without_its_device_a_key_in_a_cookie_opens_and_ends_nothing() {
+    for generation in 1..=6 {
+        for (proof, denied) in [(Proof::None, Denied::InvalidReloginKey), (Proof::Late, Denied::InvalidChallenge)] {
+            let key = rules().keyring.mint(SID, &SALT, generation).parse().unwrap();
+            let used = Refresh { key, proof, cookie: Some([1; 32]), remote_addr: None, user: Some(jane()) };
+            for command in [Use { proof, ..by_cookie(generation) }.command(), Command::Refresh(used)] {
+                let decision = decide(Some(&with_device()), command, &rules(), NOW);
+                assert_eq!((decision.outcome, &decision.write), (Outcome::ProofMissing, &Write::Keep), "{generation}");
+                assert_eq!((decision.reply(), decision.effects.len()), (Some(&Err(denied)), 0), "{generation}");
+            }
+        }
+    }
+    for generation in [4, 5] {
+        let decision =
+            decide(Some(&with_device()), Use { proof: Proof::Valid, ..by_cookie(generation) }.command(), &rules(), NOW);
+        assert!(matches!(decision.reply(), Some(Ok(Some(_)))), "{generation}");
+    }
+    // Where no device is registered, none is asked for.
+    for proof in [Proof::None, Proof::Late, Proof::Valid] {
+        let decision = decide(Some(&in_cookie()), Use { proof, ..by_cookie(5) }.command(), &rules(), NOW);
+        assert_eq!(decision.outcome, Outcome::Rotated);
+    }
 }
 
 #[test]

@@ -191,7 +191,7 @@ async fn a_logout_ends_the_session_and_takes_the_cookie_away() {
 async fn what_gateways_ask_behind_the_header_authentication_is_granted() {
     let rig = rig().await;
     let access = rig.ask("access.session", json!({"cid": "http", "token": null, "isHttp": true}).to_string()).await;
-    assert_eq!(access["result"]["call"], "refresh,logout");
+    assert_eq!(access["result"]["call"], "refresh,logout,registerDevice,proveDevice");
     for method in ["refresh", "logout"] {
         let answer = rig.ask(&format!("call.session.{method}"), r#"{"cid":"http","token":null,"isHttp":true}"#).await;
         assert_eq!(answer, json!({"result": null}));
