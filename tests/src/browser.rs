@@ -82,6 +82,20 @@ impl Browser {
     /// # Errors
     /// If it does not start.
     pub async fn start(driver: &Chromedriver, label: &str, profile: &Path, loading: Loading) -> Result<Self> {
+        Self::start_with(driver, label, profile, loading, &[]).await
+    }
+
+    /// The same with `more` arguments.
+    ///
+    /// # Errors
+    /// If it does not start.
+    pub async fn start_with(
+        driver: &Chromedriver,
+        label: &str,
+        profile: &Path,
+        loading: Loading,
+        more: &[&str],
+    ) -> Result<Self> {
         let args = [
             "--headless=new",
             // Containers have no user namespaces for Chromium's sandbox, and little shared memory.
@@ -97,6 +111,7 @@ impl Browser {
             &format!("--host-resolver-rules=MAP {PLAIN_HOST} 127.0.0.1"),
             &format!("--user-data-dir={}", profile.display()),
         ];
+        let args = [&args[..], more].concat();
         let capabilities = json!({
             "browserName": "chrome",
             "goog:chromeOptions": { "binary": Part::Chromium.path()?, "args": args },
@@ -367,6 +382,14 @@ impl Browser {
     pub async fn cookies(&self) -> Result<Vec<(String, String)>> {
         let cookies = self.client.get_all_cookies().await?;
         Ok(cookies.iter().map(|cookie| (cookie.name().to_owned(), cookie.value().to_owned())).collect())
+    }
+
+    /// Removes a cookie, as its expiry would.
+    ///
+    /// # Errors
+    /// If the browser does not answer.
+    pub async fn remove_cookie(&self, name: &str) -> Result<()> {
+        Ok(self.client.delete_cookie(name).await?)
     }
 
     /// The messages of the page's console since the last call, a line each.

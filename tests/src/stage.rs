@@ -316,12 +316,20 @@ impl Stage {
     /// # Errors
     /// If it does not start.
     pub async fn browser_for(&mut self, label: &str, loading: Loading) -> Result<Arc<Browser>> {
+        self.browser_with(label, loading, &[]).await
+    }
+
+    /// The same with `more` arguments.
+    ///
+    /// # Errors
+    /// If it does not start.
+    pub async fn browser_with(&mut self, label: &str, loading: Loading, more: &[&str]) -> Result<Arc<Browser>> {
         let profile = self.folder.path().join(format!("profile-{label}"));
         if self.driver.is_none() {
             self.driver = Some(Chromedriver::start(&self.evidence.join("chromedriver.log")).await?);
         }
         let driver = self.driver.as_ref().context("the driver was started")?;
-        let browser = Arc::new(Browser::start(driver, label, &profile, loading).await?);
+        let browser = Arc::new(Browser::start_with(driver, label, &profile, loading, more).await?);
         self.browsers.push(browser.clone());
         Ok(browser)
     }

@@ -36,6 +36,15 @@ impl Browser {
         Ok(self.run(&format!("return sessionStorage.getItem('saw-{}')", view.name())).await? == "1")
     }
 
+    /// Sets a cookie as the server at `url` would that uses it over TLS alone.
+    ///
+    /// # Errors
+    /// If the browser refuses it.
+    pub async fn set_cookie(&self, url: &str, name: &str, value: &str) -> Result<()> {
+        let cookie = json!({ "url": url, "name": name, "value": value, "path": "/", "secure": true, "httpOnly": true });
+        self.devtools("Network.setCookie", cookie).await.map(drop)
+    }
+
     /// Freezes the current tab, as the system does to one in the background and to all when a
     /// laptop sleeps.
     ///

@@ -17,6 +17,7 @@ use serde_json::Value;
 mod compression;
 mod cookies;
 mod databases;
+mod devices;
 mod ending;
 mod examples;
 mod harness;
