@@ -5,12 +5,13 @@
 //! `macros` and `rt-multi-thread` for its tests; `crates/store/tests/outside.rs` shows how.
 #![expect(clippy::unwrap_used, reason = "the tests of a suite fail by panicking")]
 
-use std::{pin::pin, sync::Arc};
+use std::{collections::BTreeMap, pin::pin, sync::Arc};
 
 use futures_util::{future::join_all, poll};
 use relogin_session::{ConnectionId, Record, SessionId, Timestamp, UserId};
+use tokio::sync::mpsc;
 
-use super::{Revision, SessionStore, StoreError};
+use super::{Export, Exported, Revision, SessionStore, StoreError};
 
 /// The suite's tests for the store that `$open` creates: an async closure that returns it and a
 /// guard for what it needs (`()` if nothing).
@@ -33,6 +34,7 @@ macro_rules! __store_contract_suite {
             an_earlier_deadline_wakes,
             of_many_writers_one_wins,
             of_many_sessions_one_gets_the_connection,
+            an_export_has_what_was_answered,
             a_closed_store_says_so,
         }
     };
@@ -280,6 +282,40 @@ pub async fn of_many_sessions_one_gets_the_connection(store: impl SessionStore +
     let [(winner, _)] = won.try_into().unwrap();
     assert!(lost.iter().all(|(_, made)| taken_by(made) == Some(sid(winner))));
     assert_eq!(store.find_by_user(&UserId::Number(1)).await.unwrap(), [sid(winner)]);
+}
+
+/// An export has all sessions that were made before, in their newest state, and none that ended.
+pub async fn an_export_has_what_was_answered(store: impl SessionStore) {
+    let mut expected = BTreeMap::new();
+    for n in 0..=255 {
+        let made = record(n, &[&format!("c{n}")]);
+        let revision = store.create(made.clone()).await.unwrap();
+        match n % 3 {
+            0 => {
+                let next = Record { generation: 2, ..made };
+                store.replace(next.clone(), revision).await.unwrap();
+                expected.insert(sid(n), next);
+            }
+            1 => store.remove(sid(n), revision).await.unwrap(),
+            _ => drop(expected.insert(sid(n), made)),
+        }
+    }
+    let (to, mut portions) = mpsc::channel(1);
+    let receiving = async {
+        let mut found = BTreeMap::new();
+        while let Some(portion) = portions.recv().await {
+            for part in portion {
+                match part {
+                    Export::Session(stored) => drop(found.insert(stored.record.sid, stored.record.clone())),
+                    Export::Ended(sid) => drop(found.remove(&sid)),
+                }
+            }
+        }
+        found
+    };
+    let (exported, found) = tokio::join!(store.export(to), receiving);
+    assert_eq!(exported.unwrap(), Exported::default());
+    assert_eq!(found, expected);
 }
 
 /// After [`SessionStore::close`] every call is [`StoreError::Closed`].

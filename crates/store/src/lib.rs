@@ -16,6 +16,7 @@ use async_trait::async_trait;
 use relogin_host::durations::DurationCounts;
 use relogin_session::{ConnectionId, Record, SessionId, Timestamp, UserId, record::RecordError};
 use thiserror::Error;
+use tokio::sync::mpsc;
 
 /// A number that every write of a record increases; writes name the one on which they were decided.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -67,6 +68,22 @@ pub struct StoreStats {
 
 /// What is called with each [`SessionChange`].
 pub type ChangeListener = Box<dyn Fn(SessionChange<'_>) + Send + Sync>;
+
+/// A part of an export. Of one session there may be several: the last one counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Export {
+    /// A session.
+    Session(Arc<Stored>),
+    /// This session has ended.
+    Ended(SessionId),
+}
+
+/// What an export came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Exported {
+    /// The sessions that are stored and cannot be read, in the order of their ids.
+    pub unreadable: Vec<SessionId>,
+}
 
 /// Why a store could not carry out a call.
 #[derive(Debug, Error)]
@@ -143,6 +160,9 @@ pub enum Damage {
     #[error("the database lacks session {0}, or its newest revision")]
     Lacks(SessionId),
 }
+
+/// How many sessions are sent at once.
+const EXPORTED_AT_ONCE: usize = 256;
 
 /// Stores sessions.
 ///
@@ -291,6 +311,30 @@ pub trait SessionStore: Send + Sync {
     /// bus before such a barrier.
     fn barrier_follows_bus(&self) -> bool {
         false
+    }
+
+    /// Sends all sessions to `to`, in portions, without holding up others. What was answered before
+    /// the call is part of it. A store of one process shows all of them as they are at one moment
+    /// before the return. In a shared one, each is as it was at some moment in between.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the store fails, [`StoreError::Closed`] if nobody receives any more.
+    async fn export(&self, to: mpsc::Sender<Vec<Export>>) -> Result<Exported, StoreError> {
+        self.read_barrier().await?;
+        let mut unreadable = Vec::new();
+        for some in self.overdue(Timestamp::NEVER, usize::MAX).await?.chunks(EXPORTED_AT_ONCE) {
+            let mut portion = Vec::with_capacity(some.len());
+            for sid in some {
+                match self.load(*sid).await {
+                    Ok(stored) => portion.extend(stored.map(Export::Session)),
+                    Err(StoreError::Record(sid, _)) => unreadable.push(sid),
+                    Err(error) => return Err(error),
+                }
+            }
+            to.send(portion).await.map_err(|_| StoreError::Closed)?;
+        }
+        unreadable.sort_unstable();
+        Ok(Exported { unreadable })
     }
 
     /// Whether the store can accept writes now.

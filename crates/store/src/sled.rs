@@ -59,6 +59,7 @@
 mod checkpointer;
 mod contents;
 mod database;
+mod export;
 mod format;
 mod opening;
 mod reason;
@@ -72,6 +73,7 @@ mod wal;
 mod writer;
 
 use std::{
+    fs::File,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     thread::JoinHandle,
@@ -80,6 +82,7 @@ use std::{
 use async_trait::async_trait;
 use relogin_host::disk;
 use relogin_session::{ConnectionId, Record, SessionId, Timestamp, UserId, record::RecordError};
+use tokio::sync::mpsc;
 
 use self::{
     shared::SledShared,
@@ -87,13 +90,15 @@ use self::{
     vfs::{Disk, Fs, Vfs},
     wal::Sizes,
 };
-use super::{Damage, Revision, SessionStore, StoreError, StoreStats, Stored};
+use super::{Damage, Export, Exported, Revision, SessionStore, StoreError, StoreStats, Stored};
 
 /// Stores sessions in a folder.
 #[derive(Debug)]
 pub struct SledStore {
     shared: Arc<SledShared>,
     folder: PathBuf,
+    /// One export at a time.
+    exporting: tokio::sync::Mutex<()>,
     /// Empty once the store was closed.
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -109,10 +114,23 @@ impl SledStore {
         Self::open_with(folder, Arc::new(Disk), Sizes::USUAL)
     }
 
+    /// Locks the folder of a store that is not to be opened, as long as the result is there.
+    ///
+    /// # Errors
+    /// [`StoreError::InUse`] if another process has it open.
+    pub fn lock(folder: &Path) -> Result<File, StoreError> {
+        database::lock(folder, &Fs::new(Arc::new(Disk)))
+    }
+
     /// Opens the store with a substitute for the disk.
     fn open_with(folder: &Path, vfs: Arc<dyn Vfs>, sizes: Sizes) -> Result<Self, StoreError> {
         let (shared, threads) = opening::open(folder, Fs::new(vfs), sizes)?;
-        Ok(Self { shared, folder: folder.to_owned(), threads: Mutex::new(threads) })
+        Ok(Self {
+            shared,
+            folder: folder.to_owned(),
+            exporting: tokio::sync::Mutex::default(),
+            threads: Mutex::new(threads),
+        })
     }
 
     async fn write(
@@ -261,6 +279,12 @@ impl SessionStore for SledStore {
 
     async fn deadline_moved(&self) {
         self.shared.deadline_moved.notified().await;
+    }
+
+    async fn export(&self, to: mpsc::Sender<Vec<Export>>) -> Result<Exported, StoreError> {
+        let _alone = self.exporting.lock().await;
+        let shared = Arc::clone(&self.shared);
+        tokio::task::spawn_blocking(move || export::run(&shared, &to)).await.map_err(database::failed)?
     }
 
     async fn check(&self) -> Result<(), StoreError> {

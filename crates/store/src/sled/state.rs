@@ -43,6 +43,8 @@ pub(super) struct State {
     pub(super) recent: Values,
     /// What is being given to sled.
     pub(super) checkpointing: Option<Arc<Values>>,
+    /// What has become of the sessions that changed since an export began.
+    pub(super) changed: Option<Values>,
     /// Groups that are not durable yet, oldest first. The writer may already have the frame of the
     /// first.
     groups: VecDeque<Group>,
@@ -141,6 +143,7 @@ impl State {
             damaged,
             recent,
             checkpointing: None,
+            changed: None,
             groups: VecDeque::new(),
             staged: HashMap::default(),
             moved: HashMap::new(),
@@ -233,6 +236,9 @@ impl State {
                 && entry.get().revision == revision
             {
                 entry.remove();
+            }
+            if let Some(changed) = &mut self.changed {
+                changed.insert(sid, next.as_ref().map(|(_, value)| Arc::clone(value)));
             }
             match next {
                 Some((stored, value)) => {

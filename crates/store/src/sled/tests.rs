@@ -1,5 +1,6 @@
 //! Tests of the store on disk beyond the suite of all stores.
 
+mod exports;
 mod faults;
 mod formats;
 mod power;
