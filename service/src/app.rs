@@ -2,6 +2,7 @@
 //! directories (`app/store.rs`, `app/open.rs`, `app/user_source.rs`). Starts the parts in the order
 //! of their dependencies, and stops them in reverse.
 
+pub mod backing_up;
 pub mod config;
 pub mod copying;
 pub mod gateway;
@@ -9,6 +10,7 @@ mod listeners;
 mod open;
 pub mod operators;
 mod patience;
+pub mod restoring;
 mod running;
 pub mod secrets;
 mod several;

@@ -1,6 +1,7 @@
 //! The command line: subcommands, options, and one-line errors. Must not interpret the options:
 //! that is what [`crate::config`] does.
 
+mod backup;
 mod config_file;
 pub mod control;
 mod copy;
@@ -23,6 +24,7 @@ use relogin_bus::nats::NatsConfig;
 use relogin_session::{SessionId, UserId};
 use relogin_users::UserChange;
 
+pub use self::backup::{BackupArgs, RestoreArgs};
 use self::{
     control::{
         ControlCommand, PlaceArgs,
@@ -64,6 +66,16 @@ enum CliCommand {
     User(UserArgs),
     /// Check or repair the session store of a stopped service
     Store(StoreArgs),
+    /// Write all sessions to a file, while the service runs or not
+    ///
+    /// The file is for its owner alone. Without --secret-passphrase the server's secret is not in
+    /// it: keep the secret file apart. Exit codes: 0 if all sessions are in it, 2 if not.
+    Backup(Box<BackupArgs>),
+    /// Make a data folder of a backup, while no service runs on it
+    ///
+    /// The backup is checked before anything is written. Exit codes: 0 if all sessions are
+    /// restored, 2 if not.
+    Restore(Box<RestoreArgs>),
     /// Change the secrets that services keep in NATS (--secret-passphrase), while they run
     Secret(SecretArgs),
     /// Show how a running service is
@@ -228,6 +240,11 @@ pub enum Invocation {
     Store(Layers, StoreCommand),
     /// `relogin store copy`.
     Copy(Copying),
+    /// `relogin backup`; the options that can be given are `data`, `control-socket`, `secret-file`
+    /// and `config`.
+    Backup(Layers, Box<BackupArgs>),
+    /// `relogin restore`, likewise.
+    Restore(Layers, Box<RestoreArgs>),
     /// `relogin secret`.
     Secret(SecretChange),
     /// `relogin status` and its like, maybe by NATS; the options that can be given are `data`,
@@ -276,6 +293,8 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocation, Str
             let (options, config, nats) = place.split();
             Invocation::Control(layers(options, config, matches), nats, ControlCommand::Session(command))
         }
+        CliCommand::Backup(mut args) => Invocation::Backup(args.places.layers(matches), args),
+        CliCommand::Restore(mut args) => Invocation::Restore(args.places.layers(matches), args),
         CliCommand::Health { address } => Invocation::Health(address),
         CliCommand::Config => {
             Invocation::Print(config_file::text(command().find_subcommand("serve").expect("there is such a command")))

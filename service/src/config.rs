@@ -33,7 +33,7 @@ use crate::{
     app::{
         config::{BusKind, Config, GatewayKind, UsersSource},
         operators::OperatorPlace,
-        store::StoreKind,
+        store::{StoreKind, StorePlace},
     },
     auth::{CookieKind, ThrottleKind},
     client_address::TrustedProxies,
@@ -204,6 +204,40 @@ pub fn users_file(layers: Layers) -> Result<(PathBuf, Cost, PasswordRules), Conf
 /// [`ConfigError`] if an option is invalid.
 pub fn data_folder(layers: Layers) -> Result<PathBuf, ConfigError> {
     data(&layers.read()?)
+}
+
+/// Where a service has what belongs to its sessions.
+#[derive(Clone, Debug)]
+pub struct DataPlaces {
+    /// The store with them.
+    pub store: StorePlace,
+    /// The socket where it answers operators if it has them in a data folder; none: nowhere.
+    pub control: Option<PathBuf>,
+    /// The file with its secret; none: not known.
+    pub secret_file: Option<PathBuf>,
+}
+
+/// Where the service has what belongs to its sessions, which are in `store`, or in its data folder.
+///
+/// # Errors
+/// [`ConfigError`] if an option is invalid.
+pub fn data_places(layers: Layers, store: Option<StorePlace>) -> Result<DataPlaces, ConfigError> {
+    let options = layers.read()?;
+    let store = match store {
+        Some(store) => store,
+        None => StorePlace::Sled(data(&options)?),
+    };
+    let folder = store.folder().map(Path::to_owned);
+    let control = match options.control_socket()?.map(|socket| socket.value) {
+        Some(path) => path,
+        None => folder.as_ref().map(|data| data.join(CONTROL_SOCKET)),
+    };
+    let default_secret = folder.as_ref().map(|data| data.join("secret"));
+    Ok(DataPlaces {
+        control: control.filter(|_| folder.is_some()),
+        secret_file: options.secret_file()?.map(|path| path.value).or(default_secret),
+        store,
+    })
 }
 
 /// Where a running service answers operators: at this socket, or on NATS under this name.

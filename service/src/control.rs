@@ -5,6 +5,7 @@
 
 pub mod bus;
 pub mod client;
+pub mod export;
 pub mod protocol;
 mod sessions;
 mod socket;
@@ -76,6 +77,10 @@ impl Control {
             Ok(ControlRequest::Session { id }) => self.session(id).await,
             Ok(ControlRequest::Revoke { id }) => self.revoke(id).await,
             Ok(ControlRequest::RevokeUser { user }) => self.revoke_user(&user).await,
+            Ok(ControlRequest::Export) => match &self.health.store {
+                Some(store) if !store.is_shared() => Ok(ControlAnswer::Export {}),
+                _ => Err(ControlRefusal::not_its_own()),
+            },
             Err(error) => Err(ControlRefusal::invalid(&Chain(&error))),
         };
         answer.unwrap_or_else(ControlAnswer::Error)

@@ -97,6 +97,18 @@ fn run(args: impl Iterator<Item = OsString>) -> anyhow::Result<ExitCode> {
             let runtime = tokio::runtime::Runtime::new().context("cannot start threads")?;
             runtime.block_on(copying.run(&mut io::stdout()))?;
         }
+        Ok(Invocation::Backup(layers, args)) => {
+            let store = args.store();
+            let backing_up = args.at(config::data_places(layers, store)?);
+            let runtime = tokio::runtime::Runtime::new().context("cannot start threads")?;
+            runtime.block_on(backing_up.run(&mut io::stdout()))?;
+        }
+        Ok(Invocation::Restore(layers, args)) => {
+            let store = args.store();
+            let restoring = args.at(config::data_places(layers, store)?);
+            let runtime = tokio::runtime::Runtime::new().context("cannot start threads")?;
+            runtime.block_on(restoring.run(&mut io::stdout()))?;
+        }
         Ok(Invocation::Secret(change)) => {
             let runtime = tokio::runtime::Runtime::new().context("cannot start threads")?;
             runtime.block_on(change.run(&mut io::stdout()))?;

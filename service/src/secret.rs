@@ -26,7 +26,7 @@ use relogin_store::jetstream::{OpenError, may_pass};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-pub use self::bucket::{Entry, SecretBucket};
+pub use self::bucket::{Entry, SecretBucket, passphrase_in};
 
 /// What relogin keys are made from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -263,6 +263,20 @@ pub fn write_new(path: &Path, text: &str) -> Result<(), SecretError> {
     disk::create(path, text.as_bytes()).map_err(|source| SecretError::Unwritable { path: path.to_owned(), source })
 }
 
+/// Encrypts a text under a passphrase.
+///
+/// # Errors
+/// [`SecretError::Random`] if the system returns no randomness.
+pub fn seal(passphrase: &[u8], text: &[u8]) -> Result<Vec<u8>, SecretError> {
+    sealed::seal(passphrase, text).map_err(SecretError::Random)
+}
+
+/// Decrypts what [`seal`] made; none with another passphrase, or if it was changed.
+#[must_use]
+pub fn open(passphrase: &[u8], sealed: &[u8]) -> Option<Zeroizing<String>> {
+    sealed::open(passphrase, sealed)
+}
+
 /// The bucket for the secrets of the services that have their sessions in `sessions`.
 #[must_use]
 pub fn bucket_name(sessions: &str) -> String {
@@ -296,7 +310,7 @@ fn read_private(path: &Path) -> Result<Zeroizing<String>, SecretError> {
 }
 
 /// The secrets in the text of the file `path`.
-fn parse(text: &str, path: &Path) -> Result<Keyring, SecretError> {
+pub(crate) fn parse(text: &str, path: &Path) -> Result<Keyring, SecretError> {
     let mut secrets = Vec::new();
     for (line, text) in (1..).zip(text.lines().map(str::trim)) {
         if text.is_empty() || text.starts_with('#') {

@@ -127,6 +127,42 @@ pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     sync_folder(folder_of(&target))
 }
 
+/// A file of mode 0600 that is written in pieces, and has its name only once it is whole. Dropped
+/// before that, it is gone.
+#[derive(Debug)]
+pub struct NewFile(NamedTempFile);
+
+impl NewFile {
+    /// Begins one in the folder of `path`.
+    ///
+    /// # Errors
+    /// [`io::Error`] if no file can be created there.
+    pub fn beside(path: &Path) -> io::Result<Self> {
+        Ok(Self(tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(folder_of(path))?))
+    }
+
+    /// Gives it the name `path`, in the place of what has it. On disk, with its folder, when this
+    /// returns.
+    ///
+    /// # Errors
+    /// [`io::Error`] if it cannot be synced or named; what had the name is then still there.
+    pub fn finish(self, path: &Path) -> io::Result<()> {
+        self.0.as_file().sync_all()?;
+        self.0.persist(path)?;
+        sync_folder(folder_of(path))
+    }
+}
+
+impl Write for NewFile {
+    fn write(&mut self, content: &[u8]) -> io::Result<usize> {
+        self.0.write(content)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
 /// Removes the unfinished files that crashes of programs have left in `folder`, if they have been
 /// there for an hour at the time `now`. What cannot be removed stays.
 ///

@@ -7,10 +7,10 @@ use std::{
 
 use async_trait::async_trait;
 use relogin_session::{ConnectionId, Record, SessionId, Timestamp, UserId};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 
 use super::{
-    Revision, SessionStore, StoreError, StoreStats, Stored,
+    EXPORTED_AT_ONCE, Export, Exported, Revision, SessionStore, StoreError, StoreStats, Stored,
     index::{Index, SidHasher, is_earlier},
 };
 
@@ -136,6 +136,14 @@ impl SessionStore for MemoryStore {
 
     async fn deadline_moved(&self) {
         self.deadline_moved.notified().await;
+    }
+
+    async fn export(&self, to: mpsc::Sender<Vec<Export>>) -> Result<Exported, StoreError> {
+        let all: Vec<_> = self.open()?.records.values().map(|stored| Export::Session(Arc::clone(stored))).collect();
+        for portion in all.chunks(EXPORTED_AT_ONCE) {
+            to.send(portion.to_vec()).await.map_err(|_| StoreError::Closed)?;
+        }
+        Ok(Exported::default())
     }
 
     async fn check(&self) -> Result<(), StoreError> {

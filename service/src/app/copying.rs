@@ -72,7 +72,7 @@ impl Copying {
 }
 
 /// Claims the name: a running service is found, and none starts until the process ends.
-async fn claim(bus: Arc<dyn Bus>, name: &str) -> Result<JoinHandle<()>, ClaimError> {
+pub(super) async fn claim(bus: Arc<dyn Bus>, name: &str) -> Result<JoinHandle<()>, ClaimError> {
     let (claim, watcher) = Claim::ask(bus, name, None, Peers::default()).await?;
     let watching = tokio::spawn(watcher.run(CancellationToken::new()));
     claim.settle().await?;
@@ -81,7 +81,7 @@ async fn claim(bus: Arc<dyn Bus>, name: &str) -> Result<JoinHandle<()>, ClaimErr
 }
 
 /// The same in words for who copies.
-fn in_use(error: ClaimError, name: &str) -> anyhow::Error {
+pub(super) fn in_use(error: ClaimError, name: &str) -> anyhow::Error {
     match error {
         ClaimError::Taken { .. } | ClaimError::Differs { .. } => anyhow::anyhow!(
             "a service named {name:?}, or another copy, runs on this NATS and would change sessions meanwhile; stop all \

@@ -198,7 +198,8 @@ impl StorePlace {
     }
 
     /// The data folder that it needs.
-    pub(super) fn folder(&self) -> Option<&Path> {
+    #[must_use]
+    pub fn folder(&self) -> Option<&Path> {
         match self {
             Self::Sled(data) => Some(data),
             Self::JetStream(_) => None,

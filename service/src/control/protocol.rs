@@ -50,6 +50,8 @@ pub enum ControlRequest {
         /// A name to log in with, or an id.
         user: String,
     },
+    /// All its sessions, for a backup.
+    Export,
 }
 
 /// What it answers.
@@ -69,7 +71,27 @@ pub enum ControlAnswer {
         /// Whether the user has more: ask again.
         more: bool,
     },
+    /// To [`ControlRequest::Export`]: the sessions follow, each as a line with an [`ExportLine`].
+    Export {},
     /// What was asked was not done.
+    Error(ControlRefusal),
+}
+
+/// A line of the sessions that a service sends.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum ExportLine {
+    /// A session: its record as stores encode it, in base64. If it comes again, the last one
+    /// counts.
+    Session(String),
+    /// The session with this id has ended since it was sent.
+    Ended(String),
+    /// All were sent. Without this line some are missing.
+    End {
+        /// The ids of those that are stored and cannot be read.
+        unreadable: Vec<String>,
+    },
+    /// They cannot all be sent.
     Error(ControlRefusal),
 }
 
@@ -283,6 +305,13 @@ impl ControlRefusal {
     #[must_use]
     pub fn failed(why: &dyn fmt::Display) -> Self {
         Self { code: RefusalCode::Failed, message: format!("the service cannot do it now: {why}") }
+    }
+
+    /// Its sessions are not in its data folder.
+    #[must_use]
+    pub fn not_its_own() -> Self {
+        let message = "the sessions of this service are in a bucket; name it with --from jetstream:BUCKET and --nats";
+        Self { code: RefusalCode::Failed, message: message.to_owned() }
     }
 
     /// The request is too long.

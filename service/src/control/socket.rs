@@ -23,7 +23,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, warn};
 
 use super::{
-    ANSWER_DEADLINE, Control,
+    ANSWER_DEADLINE, Control, export,
     protocol::{ControlAnswer, ControlRefusal, MAX_REQUEST, text},
 };
 
@@ -172,9 +172,15 @@ async fn serve(mut stream: UnixStream, control: &Control, stop: &CancellationTok
     } else {
         timeout(ANSWER_DEADLINE, control.answer(request)).await?
     };
+    let exports = answer == ControlAnswer::Export {};
     let mut answer = text(&answer);
     answer.push(b'\n');
-    timeout(TRANSFER_DEADLINE, write.write_all(&answer)).await?
+    timeout(TRANSFER_DEADLINE, write.write_all(&answer)).await??;
+    // Cut short by a stop, it lacks its last line.
+    if exports && let Some(store) = &control.health.store {
+        stop.run_until_cancelled(export::send(store.as_ref(), &mut write)).await.transpose()?;
+    }
+    Ok(())
 }
 
 impl SocketFile {

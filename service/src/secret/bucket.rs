@@ -247,7 +247,10 @@ impl SecretBucket {
 }
 
 /// The passphrase in a file: its first line.
-fn passphrase_in(file: &Path) -> Result<Zeroizing<Vec<u8>>, SecretError> {
+///
+/// # Errors
+/// [`SecretError`] if the file cannot be read, or the passphrase is too short.
+pub fn passphrase_in(file: &Path) -> Result<Zeroizing<Vec<u8>>, SecretError> {
     let text = read_private(file)?;
     let line = text.lines().next().unwrap_or_default().trim();
     if line.len() < MIN_PASSPHRASE {

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 #![expect(clippy::print_stderr, reason = "a test that draws a seed says which")]
 
+mod backup;
 mod client;
 #[cfg(target_os = "linux")]
 mod clock;

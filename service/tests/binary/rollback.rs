@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// A browser with one session.
-struct Browser<'a> {
+pub(crate) struct Browser<'a> {
     gateway: &'a Gateway,
     on: String,
     device: Option<EcdsaKeyPair>,
@@ -28,7 +28,7 @@ struct Browser<'a> {
 }
 
 impl<'a> Browser<'a> {
-    async fn login(gateway: &'a Gateway, on: String, is_bound: bool) -> Self {
+    pub(crate) async fn login(gateway: &'a Gateway, on: String, is_bound: bool) -> Self {
         let (algorithm, random) = (&ECDSA_P256_SHA256_FIXED_SIGNING, SystemRandom::new());
         let device = is_bound.then(|| {
             let pkcs8 = EcdsaKeyPair::generate_pkcs8(algorithm, &random).unwrap();
@@ -63,12 +63,17 @@ impl<'a> Browser<'a> {
         answer
     }
 
-    async fn goes_on(&mut self) {
+    pub(crate) async fn goes_on(&mut self) {
         let answer = self.relogin().await;
         assert!(answer["result"]["reloginKey"].is_string(), "{}: {answer}", self.on);
     }
 
-    async fn is_over(&mut self) {
+    pub(crate) async fn logs_out(&self) {
+        let (answer, _) = insist(&self.gateway.client, "logout", &self.on, Value::Null).await;
+        assert!(answer["result"].is_null() && answer["error"].is_null(), "{}: {answer}", self.on);
+    }
+
+    pub(crate) async fn is_over(&mut self) {
         let answer = self.relogin().await;
         assert_eq!(answer["error"]["code"], "session.invalidReloginKey", "{}: {answer}", self.on);
     }

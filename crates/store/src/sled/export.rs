@@ -1,10 +1,10 @@
 //! Reads all sessions of an open store, as they are at one moment, while it is written. Must not
 //! know who wants them.
 //!
-//! The index is gone through a few sessions at a time, and meanwhile the state notes what becomes of
-//! the sessions that change. At the end these notes are taken in one step: that is the moment, and
-//! they override what was read before. So nobody waits for an export, and what it needs of memory is
-//! one value of each session that changes while it runs.
+//! The index is gone through a few sessions at a time, and meanwhile the state notes what becomes
+//! of the sessions that change. At the end these notes are taken in one step: that is the moment,
+//! and they override what was read before. So nobody waits for an export, and what it needs of
+//! memory is one value of each session that changes while it runs.
 
 use std::sync::Arc;
 
