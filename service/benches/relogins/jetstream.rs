@@ -154,7 +154,7 @@ impl Plain {
                 let (key, mut revision, mut times) = (format!("s.{n}"), revision, Vec::new());
                 while Instant::now() < end {
                     let begun = Instant::now();
-                    revision = update(&store, &key, &value, revision).await;
+                    revision = update(&store, &key, &value, revision).await.unwrap();
                     times.push(begun.elapsed());
                 }
                 (revision, times)

@@ -141,7 +141,7 @@ async fn updated(client: Client, num_replicas: usize) -> Deal {
                 let parsed: Value = serde_json::from_slice(&request.payload).unwrap();
                 let key = parsed["cid"].as_str().unwrap();
                 let revision = revisions.lock().unwrap().get(key).copied().unwrap_or_default();
-                let revision = update(&store, key, &value, revision).await;
+                let revision = update(&store, key, &value, revision).await.unwrap();
                 revisions.lock().unwrap().insert(key.to_owned(), revision);
                 client.publish(request.reply.unwrap(), answer).await.unwrap();
             });
@@ -153,15 +153,14 @@ async fn updated(client: Client, num_replicas: usize) -> Deal {
 ///
 /// A leader of several replicas acknowledges a write a moment before it lets go of the key, and
 /// refuses an update that comes in between, with an error of its own. That update is sent again.
-pub(crate) async fn update(store: &kv::Store, key: &str, value: &Bytes, revision: u64) -> u64 {
-    for _ in 0..TRIES {
+pub(crate) async fn update(store: &kv::Store, key: &str, value: &Bytes, revision: u64) -> Result<u64, kv::UpdateError> {
+    for _ in 1..TRIES {
         match store.update(key, value.clone(), revision).await {
-            Ok(revision) => return revision,
             Err(error) if is_held(&error) => {}
-            Err(error) => panic!("{key} is not updated: {error:?}"),
+            result => return result,
         }
     }
-    panic!("the leader does not let go of {key}");
+    store.update(key, value.clone(), revision).await
 }
 
 /// True if the leader has not let go of the key. Of another revision, the error would be
