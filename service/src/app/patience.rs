@@ -56,8 +56,10 @@ impl Patience {
                 }
             };
             let attempted = tokio::select! {
-                attempted = attempt() => attempted,
+                biased;
+                // It must wait before something is asked for: what is refused to nobody is logged.
                 refused = refused => return Err(refused.into()),
+                attempted = attempt() => attempted,
             };
             let left = self.until.saturating_duration_since(Instant::now());
             match attempted {

@@ -32,6 +32,8 @@ struct State {
     /// A subset of the needs, so it cannot grow beyond them.
     denied: Vec<Permission>,
     others: Others,
+    /// The last subject of JetStream that was refused to somebody who waited for it.
+    reported: Option<Permission>,
 }
 
 /// Refusals of what is not needed: of subjects that clients of the gateway ask for, who must not
@@ -86,10 +88,17 @@ impl Denials {
     pub(super) fn note(&self, event: &Event) -> bool {
         let Some((act, subject)) = refusal(event) else { return false };
         if JETSTREAM.iter().any(|prefix| subject.starts_with(prefix)) {
+            let refused = Permission { act, pattern: subject.to_owned() };
             // Who waits for it reports it, and may have stopped waiting once it is sent.
             let is_wanted = self.of_jetstream.receiver_count() > 0;
-            self.of_jetstream.send_replace(Some(Permission { act, pattern: subject.to_owned() }));
+            self.of_jetstream.send_replace(Some(refused.clone()));
+            let reported = &mut self.state().reported;
             if is_wanted {
+                *reported = Some(refused);
+                return false;
+            }
+            // A request that was sent twice is refused twice.
+            if reported.as_ref() == Some(&refused) {
                 return false;
             }
         }
@@ -215,6 +224,21 @@ mod tests {
         assert_eq!(others.unreported, 999, "all but the first");
         others.report(&refused, start + PAUSE);
         assert_eq!(others.unreported, 0);
+    }
+
+    #[test]
+    fn what_somebody_has_waited_for_is_not_logged_as_well() {
+        let denials = Denials::default();
+        denials.require(Vec::new());
+        let is_logged = |subject: &str| {
+            denials.note(&said(&format!("Permissions Violation for Publish to \"{subject}\"")));
+            denials.state().others.last_reported.take().is_some()
+        };
+        let waiting = denials.of_jetstream.subscribe();
+        assert!(!is_logged("$JS.API.INFO"));
+        drop(waiting);
+        assert!(!is_logged("$JS.API.INFO"), "it was asked for twice");
+        assert!(is_logged("$KV.sessions.a"), "nobody waits for it");
     }
 
     #[test]
