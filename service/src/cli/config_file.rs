@@ -49,11 +49,11 @@ const VALUES: &[(&str, &str)] = &[
     ("data", r#""relogin-data""#),
     ("store", r#""sled""#),
     ("bucket", r#""relogin-session""#),
-    ("replicas", r#""1""#),
+    ("replicas", "1"),
     ("key-lifetime", r#""24h""#),
     ("session-lifetime", r#""30d""#),
     ("refresh", r#""10m""#),
-    ("sessions-per-user", r#""100""#),
+    ("sessions-per-user", "100"),
     ("revoke-within", r#""off""#),
     ("secret-file", r#""relogin-data/secret""#),
     ("secret-passphrase", r#""/etc/relogin/passphrase""#),
@@ -166,6 +166,24 @@ mod tests {
         assert_eq!(resolved(&with_bucket), Ok(()));
         let with_passphrase = uncommented(&["store", "secret-file"]) + "store = \"jetstream\"\n";
         assert_eq!(resolved(&with_passphrase), Ok(()));
+    }
+
+    #[test]
+    fn numbers_need_no_quotes_and_may_have_them() {
+        let is_number = |value: &str| value.bytes().all(|byte| byte.is_ascii_digit());
+        let quoted: Vec<&str> = VALUES
+            .iter()
+            .filter(|(_, value)| is_number(value.trim_matches('"')) && !is_number(value))
+            .map(|(name, _)| *name)
+            .collect();
+        assert_eq!(quoted, [""; 0]);
+        for (name, value) in VALUES.iter().filter(|(name, value)| is_number(value) && *name != "replicas") {
+            for text in [format!("{name} = {value}\n"), format!("{name} = \"{value}\"\n")] {
+                assert_eq!(resolved(&text), Ok(()), "{text}");
+            }
+        }
+        let wrong = resolved("sessions-per-user = true\n").unwrap_err();
+        assert!(wrong.contains("expected a number"), "{wrong}");
     }
 
     /// A default that is one word is what the file shows.

@@ -165,6 +165,7 @@ pub struct Options {
     pub bucket: Option<String>,
     /// Number of NATS servers that keep each session in JetStream [default: 1]
     #[arg(long, env = "RELOGIN_REPLICAS", value_name = "1|3|5", help_heading = "Sessions and keys")]
+    #[serde(deserialize_with = "number_as_text")]
     pub replicas: Option<String>,
     /// A session ends if it was not used for this long [default: 24h]
     #[arg(long, env = "RELOGIN_KEY_LIFETIME", value_name = "TIME", help_heading = "Sessions and keys")]
@@ -179,6 +180,7 @@ pub struct Options {
     ///
     /// A login beyond that ends the session that was unused for longest.
     #[arg(long, env = "RELOGIN_SESSIONS_PER_USER", value_name = "N", help_heading = "Sessions and keys")]
+    #[serde(deserialize_with = "number_as_text")]
     pub sessions_per_user: Option<String>,
     /// How long after a login its user may end other sessions from their list [default: off]
     ///
@@ -369,7 +371,17 @@ fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<
 }
 
 fn number_as_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    u32::deserialize(deserializer).map(|number| Some(number.to_string()))
+    /// Text as well: it is what some of these options took.
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "expected a number")]
+    enum Number {
+        Number(u32),
+        Text(String),
+    }
+    Ok(Some(match Number::deserialize(deserializer)? {
+        Number::Number(number) => number.to_string(),
+        Number::Text(text) => text,
+    }))
 }
 
 fn bool_as_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
