@@ -61,7 +61,7 @@ pub async fn run<A: Future<Output = ControlAnswer> + Send + 'static>(
             let (bus, answer) = (Arc::clone(&bus), (!is_too_long).then(|| timeout(ANSWER_DEADLINE, answer(payload))));
             serving.spawn(async move {
                 let answer = match answer {
-                    Some(answer) => answer.await.ok(),
+                    Some(answer) => answer.await.ok().map(carried),
                     None => Some(ControlAnswer::Error(ControlRefusal::too_long())),
                 };
                 if let Some(answer) = answer
@@ -77,6 +77,14 @@ pub async fn run<A: Future<Output = ControlAnswer> + Send + 'static>(
     requests.end();
     serving.close();
     serving.wait().await;
+}
+
+/// The answer as it can be sent in one message, which an export cannot.
+fn carried(answer: ControlAnswer) -> ControlAnswer {
+    match answer {
+        ControlAnswer::Export {} => ControlAnswer::Error(ControlRefusal::needs_the_socket()),
+        answer => answer,
+    }
 }
 
 #[cfg(test)]
@@ -98,6 +106,19 @@ mod tests {
             Some(Delivery::Reply { tag: Tag(number), payload }) => (number, serde_json::from_slice(&payload).unwrap()),
             other => panic!("{other:?}"),
         }
+    }
+
+    #[tokio::test]
+    async fn an_export_is_refused_on_the_bus() {
+        let (bus, (mailbox, mut answers)) = (Arc::new(LocalBus::new()), Mailbox::new());
+        let requests = listen(bus.as_ref(), "session").await.unwrap();
+        let stop = CancellationToken::new();
+        let running = tokio::spawn(run(requests, bus.clone(), async |_| ControlAnswer::Export {}, stop.clone()));
+        let _asking = ask(&bus, &mailbox, 1, r#"{"command":"export"}"#).await;
+        let refused = (1, ControlAnswer::Error(ControlRefusal::needs_the_socket()));
+        assert_eq!(next(&mut answers).await, refused);
+        stop.cancel();
+        running.await.unwrap();
     }
 
     #[tokio::test(start_paused = true)]

@@ -314,6 +314,13 @@ impl ControlRefusal {
         Self { code: RefusalCode::Failed, message: message.to_owned() }
     }
 
+    /// What is asked for has more lines than the answer on NATS.
+    #[must_use]
+    pub fn needs_the_socket() -> Self {
+        let message = "sessions are exported on the control socket alone";
+        Self { code: RefusalCode::InvalidRequest, message: message.to_owned() }
+    }
+
     /// The request is too long.
     #[must_use]
     pub fn too_long() -> Self {
