@@ -34,10 +34,10 @@ use tokio::{
 };
 use tracing::{Level, Subscriber, error, info};
 use tracing_subscriber::{
-    EnvFilter, Layer,
+    EnvFilter, Layer, Registry,
     filter::{FilterExt, LevelFilter, filter_fn},
     fmt,
-    layer::{Filter, SubscriberExt},
+    layer::{Filter, Layered, SubscriberExt},
     util::SubscriberInitExt,
 };
 use url::Url;
@@ -308,8 +308,16 @@ fn log_to_stderr(filter: Option<&str>, traces: Option<&Traces>) -> anyhow::Resul
     let lines = fmt::layer().with_writer(log).with_ansi(io::stderr().is_terminal());
     let repetitions = Repetitions::default();
     let lines = lines.with_filter(filter_lines(filter, repetitions.clone()));
-    tracing_subscriber::registry().with(lines).with(traces.map(Traces::layer)).init();
+    match traces {
+        // A layer that is none would have each span made that the lines do not take.
+        None => with_lines(lines).init(),
+        Some(traces) => with_lines(lines).with(traces.layer()).init(),
+    }
     Ok((repetitions, guard))
+}
+
+fn with_lines<L: Layer<Registry>>(lines: L) -> Layered<L, Registry> {
+    tracing_subscriber::registry().with(lines)
 }
 
 /// Lets through what `filter` does, but for what libraries should not say, and repetitions.
@@ -332,9 +340,17 @@ fn complain(text: &str) {
 
 #[cfg(test)]
 mod tests {
-    use tracing_subscriber::Registry;
-
     use super::*;
+
+    #[test]
+    fn without_a_collector_no_spans_are_made() {
+        let lines = fmt::layer().with_writer(io::sink);
+        let lines = lines.with_filter(filter_lines("info".parse().unwrap(), Repetitions::default()));
+        tracing::subscriber::with_default(with_lines(lines), || {
+            assert!(tracing::info_span!(target: SPANS, "request").is_disabled());
+            assert!(!tracing::info_span!("other").is_disabled());
+        });
+    }
 
     #[test]
     fn levels_that_are_not_logged_are_known_before_a_line_is_looked_at() {
