@@ -9,8 +9,8 @@ pub mod gateway;
 mod listeners;
 mod open;
 pub mod operators;
-mod patience;
 pub mod restoring;
+mod retry_deadline;
 mod running;
 pub mod secrets;
 mod several;
@@ -34,7 +34,7 @@ use self::{
     listeners::Listeners,
     open::{check_permissions, connect, make_folder, read_secret},
     operators::open_socket,
-    patience::Patience,
+    retry_deadline::RetryDeadline,
     tasks::{Tasks, Watch},
     user_source::UserSource,
 };
@@ -82,15 +82,15 @@ impl App {
         let (address, tls) = (listeners.address, listeners.tls.clone());
         let gateway_options = config.gateway();
         let is_shared = config.store.shared_identity().is_some();
-        let patience = Patience::of_a_server();
-        let (bus, nats) = patience.insist(None, || connect(config.bus.clone())).await?;
+        let deadline = RetryDeadline::for_server();
+        let (bus, nats) = deadline.retry(None, || connect(config.bus.clone())).await?;
         let watch = Watch::default();
         let stopping = watch.stopping.clone().drop_guard();
         let [doors, services, background, trails] = std::array::from_fn(|_| Tasks::new(&watch));
         let (peers, mut claim) = (Peers::default(), None);
         // Instances that share a store compare secrets before one of them answers anything.
         let read = || read_secret(&config.secret, nats.as_deref());
-        let secret = if is_shared { Some(patience.insist(nats.as_deref(), read).await?) } else { None };
+        let secret = if is_shared { Some(deadline.retry(nats.as_deref(), read).await?) } else { None };
         let shared = secret.as_ref().and_then(|(secret, _)| several::shared(&config, &secret.keyring));
         if let Some(nats) = &nats {
             let uses = Uses {
@@ -131,7 +131,7 @@ impl App {
             None => read().await?,
         };
         let secret::FromFile { keyring, is_new: is_new_secret } = secret;
-        let store = patience.insist(nats.as_deref(), || config.store.open(&config.data, nats.as_deref())).await?;
+        let store = deadline.retry(nats.as_deref(), || config.store.open(&config.data, nats.as_deref())).await?;
         // Not before the data folder is known to be this process's own.
         let control_socket = open_socket(&config.control, has_data_folder).await?;
         user_source.share(&config.store, nats.as_deref(), claim.as_ref(), &peers).await?;

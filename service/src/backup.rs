@@ -37,7 +37,7 @@ enum Line {
     End(End),
 }
 
-/// What a backup says of itself.
+/// The first line of a backup.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Head {
     /// Its format.
@@ -63,7 +63,7 @@ struct End {
     sha256: String,
 }
 
-/// What was read of a backup.
+/// A backup that was read.
 #[derive(Debug)]
 pub struct Backup {
     /// What it says of itself.
@@ -124,7 +124,7 @@ pub struct BackupWriter<W> {
     sessions: HashSet<SessionId>,
 }
 
-/// What was written.
+/// Counts of a backup that was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Written {
     /// How many sessions.

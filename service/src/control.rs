@@ -1,4 +1,4 @@
-//! What operators ask a running service, and its answers: `relogin status`, `relogin session`.
+//! Answers operators who ask a running service: `relogin status`, `relogin session`.
 //! Requests and answers are one small protocol (`control/protocol.rs`); a socket
 //! (`control/socket.rs`) or the bus (`control/bus.rs`) only carries it, and `control/client.rs` is
 //! the other end of both. Must not know the command line, nor how answers are shown.

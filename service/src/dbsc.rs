@@ -24,7 +24,7 @@ const SKIPPED: &str = "Secure-Session-Skipped";
 /// The longest token that is read, in bytes; one with a key has about 400.
 const MAX_LEN: usize = 4096;
 
-/// What a device has signed.
+/// The token that a device has signed.
 #[derive(Debug)]
 pub struct DeviceProof {
     /// The challenge in it.
@@ -76,7 +76,7 @@ impl DeviceProof {
     }
 }
 
-/// What the browser calls the session that it wants to prove.
+/// The identifier of the session that the browser wants to prove.
 #[must_use]
 pub fn identifier(headers: &Headers) -> Option<&str> {
     item(headers, SESSION_ID)
@@ -100,7 +100,7 @@ pub fn challenge(challenge: &str, identifier: &str) -> String {
     format!(r#""{challenge}";id="{identifier}""#)
 }
 
-/// What a browser is told of the session that it has registered a key for.
+/// The instructions for a browser that has registered a key for a session.
 #[derive(Debug, Serialize)]
 pub struct Instructions<'a> {
     session_identifier: &'a str,

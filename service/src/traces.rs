@@ -83,7 +83,7 @@ impl Traces {
 
 impl Drop for Traces {
     fn drop(&mut self) {
-        // Of a collector that is gone was said so.
+        // The exporter has already reported a collector that is gone.
         self.0.shutdown_with_timeout(END).ok();
     }
 }

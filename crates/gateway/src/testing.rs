@@ -15,7 +15,7 @@ use crate::{
     memory::Memory,
 };
 
-/// What the connections of a gateway share for compression, and one of them.
+/// The compression that the connections of a gateway share, and that of one connection.
 #[derive(Debug)]
 pub struct Compression {
     deflate: Deflate,
@@ -23,7 +23,7 @@ pub struct Compression {
     flow: Flow,
 }
 
-/// What a compressed message says.
+/// The result of decompressing a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Inflated {
     /// This.

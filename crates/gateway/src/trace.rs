@@ -14,7 +14,7 @@ use tracing::{Level, Span, info_span, span_enabled, trace, warn};
 /// The target of the lines.
 const TARGET: &str = "relogin::gateway::frames";
 
-/// What a request's subject begins with.
+/// The first parts of the subjects of requests.
 const KINDS: [&str; 4] = ["access", "auth", "call", "get"];
 
 /// How many characters of a service's name are in a span. Clients choose it.

@@ -1,6 +1,6 @@
-//! What spans that are sent to a collector of traces have in common. They have a target of their
-//! own, by which they are told from everything that is logged: they are made only if somebody takes
-//! them. Must not depend on who that is.
+//! The target of the spans that are sent to a collector of traces. It keeps them apart from
+//! everything that is logged: they are made only if a collector is configured. Must not depend on
+//! how they are sent.
 //!
 //! Nothing in them may be a secret, and no text of strangers may be long.
 

@@ -36,7 +36,7 @@ pub(crate) fn mint_until(keyring: &Keyring, name: &str, expiry: Timestamp) -> St
     URL_SAFE_NO_PAD.encode([&expiry.0.to_be_bytes()[..], &mint_tag(keyring, name, expiry)].concat())
 }
 
-/// What a genuine text for what is called `name` says of when it expires.
+/// The expiry in a text that was made for `name`; none if the text is not genuine.
 pub(crate) fn expiry_of(keyring: &Keyring, text: &str, name: &str) -> Option<Timestamp> {
     let (expiry, presented) = parse(text)?;
     is_tag(keyring, &presented, name, expiry).then_some(expiry)

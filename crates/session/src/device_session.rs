@@ -38,9 +38,9 @@ pub fn offered(keyring: &Keyring, text: &str, now: Timestamp) -> Option<SessionI
     is_current(expiry_of(keyring, challenge, &name("offer", sid))?, now).then_some(sid)
 }
 
-/// What the browser calls the session for which it has registered `key`, a key of P-256: `base64url
-/// (sid[16] ‖ x[32] ‖ y[32] ‖ tag[16])`. Nothing is stored until it has proven the key. None for
-/// other keys.
+/// The identifier under which the browser registers `key`, a key of P-256, for a session:
+/// `base64url(sid[16] ‖ x[32] ‖ y[32] ‖ tag[16])`. Nothing is stored until the browser has proven
+/// the key. None for other keys.
 #[must_use]
 pub fn identifier(keyring: &Keyring, sid: SessionId, key: &DeviceKey) -> Option<String> {
     let DeviceKey::P256 { x, y } = key else { return None };
@@ -49,7 +49,7 @@ pub fn identifier(keyring: &Keyring, sid: SessionId, key: &DeviceKey) -> Option<
     Some(URL_SAFE_NO_PAD.encode([&claims[..], &tag].concat()))
 }
 
-/// What an [`identifier`] says.
+/// The content of an [`identifier`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NamedDevice {
     /// The session.
@@ -91,14 +91,14 @@ pub fn is_challenge(keyring: &Keyring, text: &str, sid: SessionId, now: Timestam
     expiry_of(keyring, text, &name("device", sid)).is_some_and(|expiry| is_current(expiry, now))
 }
 
-/// What a browser shows, for [`PROOF_LIFETIME`] from `now` on, after its device has signed.
+/// The text that a browser shows for [`PROOF_LIFETIME`] from `now` on, after its device has signed.
 #[must_use]
 pub fn proof(keyring: &Keyring, sid: SessionId, now: Timestamp) -> String {
     mint_until(keyring, &name("proven", sid), now.plus(PROOF_LIFETIME))
 }
 
-/// What a browser shows for session `sid` with the text `shown`. `has_skipped`: it says that it
-/// could not have its device sign.
+/// Judges the text `shown` that a browser shows for session `sid`. `has_skipped`: the browser says
+/// that it could not have its device sign.
 #[must_use]
 pub fn shown(keyring: &Keyring, shown: Option<&str>, has_skipped: bool, sid: SessionId, now: Timestamp) -> Proof {
     match shown.and_then(|text| expiry_of(keyring, text, &name("proven", sid))) {

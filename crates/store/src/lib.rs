@@ -50,7 +50,7 @@ pub struct SessionChange<'a> {
     pub is_first_or_last: bool,
 }
 
-/// What a store has, and how long its writes have taken: for metrics, not for decisions.
+/// The size of a store, and how long its writes have taken: for metrics, not for decisions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StoreStats {
     /// Sessions, those included that are over and not disposed of yet.
@@ -78,7 +78,7 @@ pub enum Export {
     Ended(SessionId),
 }
 
-/// What an export came to.
+/// The result of an export.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Exported {
     /// The sessions that are stored and cannot be read, in the order of their ids.

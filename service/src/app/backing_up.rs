@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 use super::{
     config::BusKind,
     open::connect,
-    patience::Patience,
+    retry_deadline::RetryDeadline,
     store::{KNOWN_USERS, StorePlace},
 };
 use crate::{
@@ -30,7 +30,7 @@ use crate::{
 /// of their changes were not applied yet, and the session clock.
 pub(super) const SMALL_FILES: [&str; 3] = [KNOWN_USERS, "users.changes", "clock"];
 
-/// What is to be backed up.
+/// The sessions to back up.
 #[derive(Clone, Debug)]
 pub struct BackingUp {
     /// The file to write.
@@ -120,7 +120,7 @@ impl BackingUp {
         nats: Option<&NatsBus>,
         writer: &mut BackupWriter<W>,
     ) -> anyhow::Result<Vec<SessionId>> {
-        let opened = Patience::of_a_command().insist(nats, || self.from.open_existing(nats)).await;
+        let opened = RetryDeadline::for_command().retry(nats, || self.from.open_existing(nats)).await;
         let store = opened.map_err(|error| match error.downcast_ref() {
             Some(StoreError::InUse(folder)) => anyhow::anyhow!(
                 "a process uses {}, and no service answers at its control socket; name that with --control-socket, or \

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     config::BusKind,
     open::{connect, make_folder},
-    patience::Patience,
+    retry_deadline::RetryDeadline,
     store::StorePlace,
 };
 use crate::instance::{Claim, ClaimError, Peers};
@@ -50,10 +50,10 @@ impl Copying {
         };
         let bus = nats.as_ref().map(|(nats, _)| nats);
         let bus = bus.map(AsRef::as_ref);
-        let patience = Patience::of_a_command();
-        let from = patience.insist(bus, || self.from.open_existing(bus)).await?;
+        let deadline = RetryDeadline::for_command();
+        let from = deadline.retry(bus, || self.from.open_existing(bus)).await?;
         self.to.folder().map_or(Ok(()), make_folder)?;
-        let to = patience.insist(bus, || self.to.open(self.replicas, bus)).await?;
+        let to = deadline.retry(bus, || self.to.open(self.replicas, bus)).await?;
         let mut failed = None;
         let mut report = |line: String| {
             if let Err(error) = writeln!(out, "{line}").and_then(|()| out.flush()) {

@@ -14,7 +14,7 @@ use super::{
     config::{BusKind, GatewayConfig},
     listeners::Listeners,
     open::connect,
-    patience::Patience,
+    retry_deadline::RetryDeadline,
     tasks::{Tasks, Watch},
 };
 use crate::{
@@ -50,7 +50,7 @@ impl GatewayApp {
         let listeners = Listeners::open(&config.listening).await?;
         let (address, tls) = (listeners.address, listeners.tls.clone());
         let bus = BusKind::Nats(config.nats);
-        let (bus, nats) = Patience::of_a_server().insist(None, || connect(bus.clone())).await?;
+        let (bus, nats) = RetryDeadline::for_server().retry(None, || connect(bus.clone())).await?;
         let watch = Watch::default();
         let stopping = watch.stopping.clone().drop_guard();
         let [doors, background] = std::array::from_fn(|_| Tasks::new(&watch));

@@ -26,7 +26,7 @@ use super::{
     config::BusKind,
     copying,
     open::{connect, make_folder},
-    patience::Patience,
+    retry_deadline::RetryDeadline,
     store::{KNOWN_USERS, StorePlace},
 };
 use crate::{
@@ -34,7 +34,7 @@ use crate::{
     secret,
 };
 
-/// What is to be restored.
+/// The backup to restore, and where to.
 #[derive(Clone, Debug)]
 pub struct Restoring {
     /// The backup.
@@ -144,7 +144,7 @@ impl Restoring {
         let (bus, nats) = connect(BusKind::Nats(nats)).await?;
         let _watching = copying::claim(bus, &self.name).await.map_err(|error| copying::in_use(error, &self.name))?;
         let nats = nats.as_deref();
-        let to = Patience::of_a_command().insist(nats, || self.to.open(self.replicas, nats)).await?;
+        let to = RetryDeadline::for_command().retry(nats, || self.to.open(self.replicas, nats)).await?;
         let Copied { sessions, .. } = copy(from, to.as_ref(), |_, _| {}).await?;
         self.to.keep_last_seen(seen, nats).await.context("cannot restore the last seen users")?;
         to.close().await.context("cannot close the bucket")?;
@@ -152,7 +152,7 @@ impl Restoring {
     }
 }
 
-/// What a restore makes in a data folder.
+/// The files and folders that a restore makes in a data folder.
 fn all_names() -> impl Iterator<Item = &'static str> {
     ["sessions"].into_iter().chain(SMALL_FILES)
 }

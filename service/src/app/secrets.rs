@@ -11,7 +11,7 @@ use relogin_store::jetstream::replicas;
 use tokio::time::{Instant, sleep};
 use zeroize::Zeroizing;
 
-use super::{config::BusKind, open::connect, patience::Patience};
+use super::{config::BusKind, open::connect, retry_deadline::RetryDeadline};
 use crate::{
     instance::{self, Shared},
     reload::LOOK_AT_SECRETS,
@@ -78,7 +78,7 @@ impl SecretChange {
             let entry = bucket.read().await?;
             Ok((bucket, entry))
         };
-        let (bucket, secret::Entry { text, revision }) = Patience::of_a_command().insist(Some(nats), read).await?;
+        let (bucket, secret::Entry { text, revision }) = RetryDeadline::for_command().retry(Some(nats), read).await?;
         let said = match &self.what {
             SecretAction::Import(path, _) => {
                 anyhow::ensure!(revision == 0, "the bucket {name} has secrets already; rotate them instead");

@@ -15,7 +15,7 @@ use super::{Auth, answer::Failure, limits::ConcurrencyLimits, queue::Queue};
 
 use crate::spans;
 
-/// What a request is counted as. Nothing in it is chosen by strangers.
+/// The method label of a request in the metrics. Strangers cannot add values to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum CountedMethod {
     /// An auth method of that name.
@@ -39,7 +39,7 @@ pub(super) enum CountedMethod {
     Unknown,
 }
 
-/// What a request came to.
+/// The outcome label of a request in the metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RequestOutcome {
     /// A result.
@@ -69,7 +69,7 @@ pub(super) struct RequestCounts {
     times: [Durations; CountedMethod::ALL.len()],
 }
 
-/// What of requests is exposed as metrics.
+/// The counts of requests that metrics expose.
 #[derive(Clone, Debug)]
 pub struct AuthStats {
     pub(super) requests: Arc<RequestCounts>,

@@ -4,7 +4,7 @@
 //! `Origin`: whoever can sign is who they are for.
 //!
 //! A response's body comes from the call behind the header authentication, which sees no headers.
-//! What that is to say is told to it in the token of the request's connection.
+//! So the header authentication puts the body into the token of the request's connection.
 
 use relogin_res::service::{Origin, Response, TokenEvent, token_subject};
 use relogin_session::{LoggedIn, ReloginKey};

@@ -9,7 +9,7 @@ use relogin_session::Denied;
 
 use super::{AuthContext, answer::Failure};
 
-/// What says that a response is for this request alone.
+/// The header that keeps a response from being stored or shared.
 pub(super) fn not_stored() -> Meta {
     let mut meta = Meta::default();
     meta.header.insert("Cache-Control".to_owned(), vec!["no-store".to_owned()]);

@@ -11,7 +11,7 @@ use crate::{
     config::{DataPlaces, Layers, Options},
 };
 
-/// What to back up.
+/// The arguments of `relogin backup`.
 #[derive(Debug, Args)]
 pub struct BackupArgs {
     /// The file to write; one of this name is replaced once the new one is whole
@@ -27,7 +27,7 @@ pub struct BackupArgs {
     pub(super) places: PlacesArgs,
 }
 
-/// What to restore.
+/// The arguments of `relogin restore`.
 #[derive(Debug, Args)]
 pub struct RestoreArgs {
     /// The backup

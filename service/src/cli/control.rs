@@ -50,7 +50,7 @@ impl PlaceArgs {
     }
 }
 
-/// What is asked.
+/// A question to a running service.
 #[derive(Clone, Debug)]
 pub enum ControlCommand {
     /// `relogin status`.
@@ -62,7 +62,7 @@ pub enum ControlCommand {
     Session(SessionCommand),
 }
 
-/// What an answer comes to.
+/// The exit code and output for an answer.
 #[derive(Debug, Default)]
 pub struct CommandOutcome {
     /// The exit code.

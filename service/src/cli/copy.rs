@@ -9,7 +9,7 @@ use crate::{
     config,
 };
 
-/// What to copy.
+/// The arguments of `relogin store copy`.
 #[derive(Debug, Args)]
 pub(super) struct CopyArgs {
     #[arg(long, value_name = "STORE", value_parser = StorePlace::parse, help = StorePlace::HELP)]

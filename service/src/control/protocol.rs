@@ -20,7 +20,7 @@ pub const PAGE: usize = 100;
 /// How many sessions of a user a request ends; the rest is for the next one.
 pub const REVOKED_AT_ONCE: usize = 1024;
 
-/// What is asked of a service.
+/// A request of an operator.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "camelCase", deny_unknown_fields)]
 pub enum ControlRequest {
@@ -54,7 +54,7 @@ pub enum ControlRequest {
     Export,
 }
 
-/// What it answers.
+/// The answer to a [`ControlRequest`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum ControlAnswer {
@@ -156,7 +156,7 @@ pub struct BusStatus {
     pub connected: bool,
 }
 
-/// What a message bus may be.
+/// The kinds of message bus.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum BusStatusKind {

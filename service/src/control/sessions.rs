@@ -1,5 +1,5 @@
-//! What operators see of sessions, and which they end. Must not say anything that is secret: no
-//! key, salt, digest or device key.
+//! The sessions that operators are shown and can end. Must not contain a secret: no key, salt,
+//! digest or device key.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What operators see of sessions, and how they end some. Must not know how they ask.
+//! Shows operators sessions, and ends those that they choose. Must not know how they ask.
 
 use std::sync::Arc;
 

@@ -174,7 +174,7 @@ async fn a_service_that_cannot_answer_clients_says_why() {
     service.stop().await;
 }
 
-/// What a run printed, as JSON.
+/// The output of a run, as JSON.
 fn json_of(folder: &Folder, args: &str) -> Value {
     serde_json::from_str(&folder.run(args, "").success()).unwrap()
 }

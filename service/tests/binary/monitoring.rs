@@ -23,7 +23,7 @@ use crate::{
 /// By name of a series: its labels, with their values.
 struct Exposed(BTreeMap<String, BTreeMap<String, BTreeSet<String>>>);
 
-/// What Prometheus itself adds to each series.
+/// Labels that Prometheus itself adds to each series.
 const TARGET: [&str; 2] = ["instance", "job"];
 
 fn repository(path: &str) -> PathBuf {

@@ -1,4 +1,4 @@
-//! What a service or gateway waits for when it starts, and what it does not.
+//! A service or gateway waits for some things when it starts, and not for others.
 
 use std::{fs, net::TcpListener, os::unix::fs::PermissionsExt};
 

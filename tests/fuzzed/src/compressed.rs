@@ -7,11 +7,11 @@ use relogin_gateway::testing::{Compression, Inflated};
 /// The largest message, so small that a fuzzer reaches it.
 const MAX: usize = 64 << 10;
 
-/// What may be counted as held beside a message and what it says: a decompressor, and room for its
-/// next piece.
+/// Bytes that may be held beside a message and its text: a decompressor, and room for its next
+/// piece.
 const BESIDE: usize = (48 << 10) + (64 << 10);
 
-/// What is not sent at the end of a message (RFC 7692, section 7.2.2), and an empty last block.
+/// The end of a message that is not sent (RFC 7692, section 7.2.2), and an empty last block.
 const END: [u8; 9] = [0, 0, 0xff, 0xff, 1, 0, 0, 0xff, 0xff];
 
 /// A message that every sender of the gateway's own kind may send.
@@ -42,7 +42,7 @@ pub(crate) fn message(input: &[u8]) {
     comes_back(&compression, &input.repeat(4096 / input.len().max(1)));
 }
 
-/// What is compressed is shorter, and decompresses to what it was.
+/// A compressed message is shorter, and decompresses to the original.
 fn comes_back(compression: &Compression, text: &[u8]) {
     if let Some(deflated) = compression.deflate(text) {
         assert!(deflated.len() < text.len(), "{} of {}", deflated.len(), text.len());

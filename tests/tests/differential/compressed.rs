@@ -14,7 +14,7 @@ use tokio::{
     },
 };
 
-/// What a client offers, as browsers do.
+/// The offer of a client, as browsers make it.
 pub(crate) const OFFER: (&str, &str) = ("Sec-WebSocket-Extensions", "permessage-deflate; client_max_window_bits");
 
 const FIN: u8 = 0x80;
@@ -23,7 +23,7 @@ const DEFLATED: u8 = 0x40;
 const OPCODE: u8 = 0x0f;
 const PONG: u8 = 10;
 
-/// What a flush leaves at the end of a message, and is not sent; and an empty last block.
+/// The end of a flushed message, which is not sent, and an empty last block.
 const FLUSHED: [u8; 4] = [0, 0, 0xff, 0xff];
 const END: [u8; 9] = [0, 0, 0xff, 0xff, 1, 0, 0, 0xff, 0xff];
 
@@ -36,7 +36,7 @@ pub(crate) struct Sender {
 /// The side that receives.
 pub(crate) struct Receiver(OwnedReadHalf);
 
-/// What a server sends.
+/// A message of a server.
 pub(crate) enum Received {
     Text { text: String, is_deflated: bool },
     Close(Option<u16>),

@@ -134,13 +134,13 @@ async fn post(gateway: SocketAddr, method: &str, headers: &[(&str, &str)]) -> Re
     answered.await
 }
 
-/// What stands between two words of an answer.
+/// The text between two parts of an answer.
 fn between<'a>(answer: &'a str, before: &str, after: &str) -> Result<&'a str> {
     let found = answer.split_once(before).and_then(|(_, rest)| rest.split_once(after));
     found.map(|(found, _)| found).with_context(|| format!("no {before:?} in {answer:?}"))
 }
 
-/// What the device signs.
+/// The token that the device signs.
 fn token(device: &EcdsaKeyPair, challenge: &str, is_new: bool) -> Result<String> {
     let coordinate = |at: usize| URL_SAFE_NO_PAD.encode(&device.public_key().as_ref()[at..at + 32]);
     let mut header = json!({"alg": "ES256", "typ": "dbsc+jwt"});

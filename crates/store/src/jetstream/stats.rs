@@ -1,4 +1,4 @@
-//! What metrics say of the bucket. Must not change anything.
+//! Numbers of the bucket for metrics. Must not change anything.
 
 use std::time::Duration;
 

@@ -18,7 +18,7 @@ use super::{
 /// Raise it with any change that makes a file which the last release cannot read.
 pub(super) const FORMAT: u32 = 1;
 
-/// What the marker of a folder says.
+/// The content of the marker of a folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Marker {
     /// There is none: the folder is new, or from before there was one.

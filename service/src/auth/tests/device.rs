@@ -37,7 +37,7 @@ async fn pass(seconds: u64) {
     advance(Duration::from_secs(seconds)).await;
 }
 
-/// What a browser keeps of the session that it has registered a key for.
+/// A session with a registered key, as the browser keeps it.
 #[derive(Clone, Debug)]
 struct Registered {
     id: String,

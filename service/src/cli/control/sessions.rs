@@ -18,7 +18,7 @@ use crate::control::{
     protocol::{ControlAnswer, ControlRequest, SessionDetails, SessionInfo},
 };
 
-/// What is asked about sessions.
+/// A question about sessions.
 #[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 pub enum SessionCommand {
     /// List the sessions, those that end first at the top
@@ -60,7 +60,7 @@ pub enum SessionCommand {
 
 const HEADS: [&str; 8] = ["ID", "USER", "NAME", "BROWSER", "ADDRESS", "BOUND", "CREATED", "LAST SEEN"];
 
-/// What is written before an id that begins with a dash, so that it is not taken for an option.
+/// Precedes an id that begins with a dash, so that it is not taken for an option.
 const ID: &str = "id:";
 
 /// The command line, with that before such ids: one in 64 begins with a dash.

@@ -1,4 +1,4 @@
-//! What operators see and end.
+//! Operators see sessions and end them.
 
 use super::*;
 

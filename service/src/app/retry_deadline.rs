@@ -1,5 +1,6 @@
-//! What a start waits for: NATS, JetStream and its buckets, whose servers may start at the same
-//! time. What may pass by waiting, the errors say themselves (`may_pass`). Must not open anything.
+//! Retries what a start needs, up to a deadline: NATS, JetStream and its buckets, whose servers may
+//! start at the same time. Each error says itself whether it may pass (`may_pass`). Must not open
+//! anything.
 
 use std::time::Duration;
 
@@ -12,37 +13,37 @@ use tracing::info;
 
 use crate::secret::SecretError;
 
-/// For how long something may be missing that may come.
+/// The time until which a missing server or bucket is waited for.
 #[derive(Debug)]
-pub(super) struct Patience {
+pub(super) struct RetryDeadline {
     until: Instant,
 }
 
 /// A cluster that starts at the same time has elected its leaders long before.
-const OF_A_SERVER: Duration = Duration::from_secs(60);
+const FOR_SERVER: Duration = Duration::from_secs(60);
 
 /// A bucket that was just made has a leader long before.
-const OF_A_COMMAND: Duration = Duration::from_secs(10);
+const FOR_COMMAND: Duration = Duration::from_secs(10);
 
 /// How long to wait before something is tried again.
 const PAUSE: Duration = Duration::from_millis(200);
 
-impl Patience {
-    /// Of a service or gateway, which may be started together with its NATS servers.
-    pub(super) fn of_a_server() -> Self {
-        Self { until: Instant::now() + OF_A_SERVER }
+impl RetryDeadline {
+    /// For a service or gateway, which may be started together with its NATS servers.
+    pub(super) fn for_server() -> Self {
+        Self { until: Instant::now() + FOR_SERVER }
     }
 
-    /// Of a command, which somebody waits for.
-    pub(super) fn of_a_command() -> Self {
-        Self { until: Instant::now() + OF_A_COMMAND }
+    /// For a command, which somebody waits for.
+    pub(super) fn for_command() -> Self {
+        Self { until: Instant::now() + FOR_COMMAND }
     }
 
-    /// Does it, again while that fails for a reason that may pass. Says so once.
+    /// Makes the attempt, and repeats it while it fails for a reason that may pass. Logs that once.
     ///
     /// # Errors
     /// Those of the last time, and what NATS does not permit of JetStream.
-    pub(super) async fn insist<T>(
+    pub(super) async fn retry<T>(
         &self,
         nats: Option<&NatsBus>,
         attempt: impl AsyncFn() -> Result<T, Error>,
@@ -94,28 +95,28 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_does_not_come_within_a_minute_is_given_up() {
-        let (begin, patience) = (Instant::now(), Patience::of_a_server());
+        let (begin, deadline) = (Instant::now(), RetryDeadline::for_server());
         let never = async || Err::<(), _>(unanswered());
-        patience.insist(None, never).await.unwrap_err();
-        assert!((OF_A_SERVER..OF_A_SERVER + PAUSE * 2).contains(&begin.elapsed()), "{:?}", begin.elapsed());
+        deadline.retry(None, never).await.unwrap_err();
+        assert!((FOR_SERVER..FOR_SERVER + PAUSE * 2).contains(&begin.elapsed()), "{:?}", begin.elapsed());
         // It is one minute for all that is waited for.
-        patience.insist(None, never).await.unwrap_err();
-        assert!(begin.elapsed() < OF_A_SERVER + PAUSE * 2);
+        deadline.retry(None, never).await.unwrap_err();
+        assert!(begin.elapsed() < FOR_SERVER + PAUSE * 2);
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_may_pass_is_tried_again_and_nothing_else() {
-        let patience = Patience::of_a_server();
+        let deadline = RetryDeadline::for_server();
         let tries = AtomicUsize::new(0);
         let third = async || if tries.fetch_add(1, SeqCst) < 2 { Err(unanswered()) } else { Ok("there") };
-        assert_eq!(patience.insist(None, third).await.unwrap(), "there");
+        assert_eq!(deadline.retry(None, third).await.unwrap(), "there");
         let begin = Instant::now();
         for lasting in [
             || Error::from(SecretError::Missing { bucket: "b".to_owned() }),
             || OpenError::NoJetStream("n1".to_owned()).into(),
             || Error::msg("something else"),
         ] {
-            patience.insist(None, async || Err::<(), _>(lasting())).await.unwrap_err();
+            deadline.retry(None, async || Err::<(), _>(lasting())).await.unwrap_err();
         }
         assert_eq!(begin.elapsed(), Duration::ZERO);
     }
