@@ -46,6 +46,8 @@ pub(crate) fn command(context: &Context, arguments: &[String]) -> Result<()> {
         let mut bench = context.cargo(&["bench", "--quiet", "--package", &package, "--bench", program.unwrap_or("*")]);
         if of_the_product {
             build_product(context, &mut bench)?;
+        } else {
+            setup::ensure_nats_server(context)?.name_to(&mut bench);
         }
         report::begin(format_args!("{package}: cargo bench"));
         if let Some(part) = part {

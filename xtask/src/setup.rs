@@ -99,6 +99,19 @@ pub(crate) fn ensure_fuzzer(context: &Context) -> Result<()> {
     cargo_tools::ensure_fuzzer(context)
 }
 
+/// Sets up the NATS server.
+///
+/// # Errors
+/// As [`ensure`].
+pub(crate) fn ensure_nats_server(context: &Context) -> Result<Tools> {
+    let _lock = lock(context)?;
+    let server = &go_programs::NATS_SERVER;
+    if server.find(context).is_none() {
+        programs::ensure(context, &[&programs::GO])?;
+    }
+    Ok(Tools { variables: vec![(server.variable, server.ensure(context)?)] })
+}
+
 /// Sets up what makes a site of the documents.
 ///
 /// # Errors

@@ -29,16 +29,17 @@ pub(super) struct GoProgram {
     version: &'static str,
 }
 
+pub(super) const RESGATE: GoProgram =
+    GoProgram { name: "resgate", variable: "RESGATE", module: "github.com/resgateio/resgate", version: "v1.8.0" };
+pub(super) const NATS_SERVER: GoProgram = GoProgram {
+    name: "nats-server",
+    variable: "NATS_SERVER",
+    module: "github.com/nats-io/nats-server/v2",
+    version: "v2.15.2",
+};
+
 /// All of them.
-pub(super) const ALL: [GoProgram; 2] = [
-    GoProgram { name: "resgate", variable: "RESGATE", module: "github.com/resgateio/resgate", version: "v1.8.0" },
-    GoProgram {
-        name: "nats-server",
-        variable: "NATS_SERVER",
-        module: "github.com/nats-io/nats-server/v2",
-        version: "v2.15.2",
-    },
-];
+pub(super) const ALL: [GoProgram; 2] = [RESGATE, NATS_SERVER];
 
 impl GoProgram {
     pub(super) fn find(&self, context: &Context) -> Option<PathBuf> {
