@@ -31,6 +31,9 @@ impl LateWire {
         tokio::spawn(async move {
             while let Ok((near, _)) = listener.accept().await {
                 let Ok(far) = TcpStream::connect(&server).await else { continue };
+                if near.set_nodelay(true).and_then(|()| far.set_nodelay(true)).is_err() {
+                    continue;
+                }
                 let ((near_reads, near_writes), (far_reads, mut far_writes)) = (near.into_split(), far.into_split());
                 tokio::spawn(async move { copy(&mut BufReader::new(near_reads), &mut far_writes).await.ok() });
                 tokio::spawn(async move { deliver(far_reads, near_writes, prefix, by).await.ok() });

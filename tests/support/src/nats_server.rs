@@ -138,6 +138,11 @@ impl Wire {
                     let Some(server) = target.filter(|_| *whole.borrow()) else { return };
                     // The server may be gone.
                     let Ok(mut far) = TcpStream::connect(server).await else { return };
+                    // A wire adds no delay: what is at its ends does not wait for acknowledgements
+                    // either.
+                    if near.set_nodelay(true).and_then(|()| far.set_nodelay(true)).is_err() {
+                        return;
+                    }
                     tokio::select! {
                         _ = copy_bidirectional(&mut near, &mut far) => {}
                         _ = whole.wait_for(|whole| !whole) => {}

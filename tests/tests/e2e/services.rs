@@ -300,6 +300,9 @@ impl Wire {
                 cut.mark_unchanged();
                 tokio::spawn(async move {
                     let Ok(mut far) = TcpStream::connect(target).await else { return };
+                    if near.set_nodelay(true).and_then(|()| far.set_nodelay(true)).is_err() {
+                        return;
+                    }
                     tokio::select! {
                         _ = copy_bidirectional(&mut near, &mut far) => {}
                         _ = cut.changed() => {}
