@@ -18,12 +18,13 @@ use relogin_store::{
     SessionStore,
     jetstream::{BucketConfig, JetStreamStore, Replicas},
 };
-use relogin_test_support::{nats_cluster::Cluster, nats_server::NatsServer};
+use relogin_test_support::nats_server::NatsServer;
 use relogin_tests::process::{Process, processor_time};
 use rustix::process::{Pid, getpid};
 
 use crate::{
     client::{Kind, Session, round, sessions_at},
+    cluster::Cluster,
     figures::{Round, load, median, ms},
     million::{record, resident, resident_of, size},
     responder::{RESPONDER, UPDATED, update},
@@ -42,12 +43,12 @@ pub(crate) async fn jetstream() {
     let server = NatsServer::start(&["--jetstream", "--store_dir", store.to_str().unwrap()]);
     let pid = Pid::from_child(&server.child);
     for instances in 1..=3 {
-        compare(&server.url(), vec![server.url().parse().unwrap()], 1, instances, Some(pid)).await;
+        compare(&server.url(), vec![server.url().parse().unwrap()], 1, instances, &[pid]).await;
     }
     drop(server);
     let cluster = Cluster::start().await;
     for instances in 1..=3 {
-        compare(&cluster.url(), cluster.addresses(), 3, instances, None).await;
+        compare(&cluster.url(), cluster.addresses(), 3, instances, &cluster.pids()).await;
     }
     drop(cluster);
     many(SESSIONS).await;
@@ -58,7 +59,7 @@ pub(crate) async fn bucket() {
     many(MILLION).await;
 }
 
-async fn compare(url: &str, addresses: Vec<ServerAddr>, replicas: usize, instances: usize, server: Option<Pid>) {
+async fn compare(url: &str, addresses: Vec<ServerAddr>, replicas: usize, instances: usize, servers: &[Pid]) {
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let name = format!("r{replicas}i{instances}");
     let mut processes = Vec::new();
@@ -81,9 +82,9 @@ async fn compare(url: &str, addresses: Vec<ServerAddr>, replicas: usize, instanc
                 (&mut using, &mut rounds, &mut of_relogin, &processes[..]),
             ] {
                 round(sessions, WARM_UP).await;
-                let before = processor_times(processes, server);
+                let before = processor_times(processes, servers);
                 let measured = round(sessions, MEASURED).await;
-                let after = processor_times(processes, server);
+                let after = processor_times(processes, servers);
                 let of_one = |n: usize| {
                     (after[n] - before[n]).as_secs_f64() * 1e6 / (measured.per_second * MEASURED.as_secs_f64())
                 };
@@ -125,11 +126,11 @@ fn print(who: &str, rounds: &[Round], base: Option<&[Round]>, times: Option<&[[f
     }
 }
 
-/// What all processes, the NATS server (none of three) and this one have taken so far.
-fn processor_times(processes: &[Process], server: Option<Pid>) -> [Duration; 3] {
+/// What all processes, the NATS servers and this one have taken so far.
+fn processor_times(processes: &[Process], servers: &[Pid]) -> [Duration; 3] {
     let times = processes.iter().map(|process| process.processor_time().unwrap());
-    let server = server.map(|pid| processor_time(pid).unwrap());
-    [times.sum(), server.unwrap_or_default(), processor_time(getpid()).unwrap()]
+    let servers = servers.iter().map(|pid| processor_time(*pid).unwrap());
+    [times.sum(), servers.sum(), processor_time(getpid()).unwrap()]
 }
 
 /// Updates of records, each of which has its own key.

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a program for people who measure")]
 
 mod client;
+mod cluster;
 mod contender;
 mod figures;
 mod flood;
