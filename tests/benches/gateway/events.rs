@@ -57,7 +57,7 @@ struct Round {
 
 pub(crate) async fn measure() -> Result<()> {
     let mut contenders = Vec::new();
-    for gateway in Gateway::BOTH {
+    for gateway in Gateway::ALL {
         let side = Side::before_nats(gateway).await?;
         let service = Service::behind(&side)?;
         let mut subscribers = Subscribers::new("watched");
@@ -74,10 +74,12 @@ pub(crate) async fn measure() -> Result<()> {
     let clients = scaled(CLIENTS);
     println!("  one event to {clients} clients; medians of {ROUNDS} rounds of {EVENTS}, in turns");
     contenders.iter_mut().for_each(Contender::report);
-    let pairs = || contenders[0].rounds.iter().zip(&contenders[1].rounds);
-    let time = median(pairs().map(|(ours, theirs)| theirs.p50() / ours.p50()));
-    let cost = median(pairs().map(|(ours, theirs)| theirs.each() / ours.each()));
-    println!("    Resgate / ours: until the last client has it {time:.2}, processor time {cost:.2}");
+    for (of, name) in [(0, "ours"), (2, "constant")] {
+        let pairs = || contenders[1].rounds.iter().zip(&contenders[of].rounds);
+        let time = median(pairs().map(|(theirs, other)| theirs.p50() / other.p50()));
+        let cost = median(pairs().map(|(theirs, other)| theirs.each() / other.each()));
+        println!("    Resgate / {name}: until the last client has it {time:.2}, processor time {cost:.2}");
+    }
     Ok(())
 }
 

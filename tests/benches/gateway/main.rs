@@ -9,6 +9,7 @@
 
 mod calls;
 mod client;
+mod constant;
 mod content;
 mod events;
 mod figures;
@@ -26,9 +27,21 @@ const PARTS: [&str; 6] = ["gateway", "resumes", "calls", "events", "content", "g
 
 // One thread, so that the client takes as little as it can of the processors that it shares with
 // what is measured.
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<()> {
+fn main() -> Result<()> {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
+    raise_descriptor_limit()?;
+    if let [program, listen, nats] = &arguments[..]
+        && program == constant::PROGRAM
+    {
+        // As gateways run: on all processors.
+        let runtime = tokio::runtime::Runtime::new()?;
+        return runtime.block_on(constant::serve(listen, nats));
+    }
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(measure(&arguments))
+}
+
+/// Measures the parts that are asked for.
+async fn measure(arguments: &[String]) -> Result<()> {
     let asked: Vec<_> = arguments.iter().filter(|argument| *argument != "--bench").collect();
     // Cargo passes --bench to benchmarks. Without it, all targets are run as tests.
     if asked.len() == arguments.len() {
@@ -38,7 +51,6 @@ async fn main() -> Result<()> {
     if !PARTS.contains(&part) {
         println!("there is no such part; there are {PARTS:?}");
     }
-    raise_descriptor_limit()?;
     let is_asked = |name: &str| {
         let is_asked = part == PARTS[0] || part == name;
         if is_asked {

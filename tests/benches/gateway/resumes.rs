@@ -44,7 +44,7 @@ struct Round {
 
 pub(crate) async fn measure() -> Result<()> {
     let mut contenders = Vec::new();
-    for gateway in Gateway::BOTH {
+    for gateway in Gateway::ALL {
         let side = Side::with_sessions(gateway).await?;
         let keys = log_in(side.address, scaled(CLIENTS)).await?;
         contenders.push(Contender { side, keys, rounds: Vec::new() });
@@ -57,8 +57,8 @@ pub(crate) async fn measure() -> Result<()> {
         }
         println!("  {} clients resume, {name}; medians of {ROUNDS} rounds, in turns", scaled(CLIENTS));
         let costs: Vec<_> = contenders.iter_mut().map(Contender::report).collect();
-        let ratios = costs[1].iter().zip(&costs[0]).map(|(theirs, ours)| theirs / ours);
-        println!("    processor time, Resgate / ours: {:.2}", median(ratios));
+        let ratio = |of: usize| median(costs[1].iter().zip(&costs[of]).map(|(theirs, other)| theirs / other));
+        println!("    processor time, Resgate / ours: {:.2}, Resgate / constant: {:.2}", ratio(0), ratio(2));
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! The two sides that are compared, each with the processes that it needs.
 
 use std::{
+    env,
     net::SocketAddr,
     path::{Path, PathBuf},
     process::Stdio,
@@ -18,20 +19,26 @@ use relogin_tests::{
 use tempfile::TempDir;
 use tokio::{io::AsyncWriteExt, time::sleep};
 
+use crate::constant;
+
 /// Whose gateway it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Gateway {
     Ours,
     Resgate,
+    /// Nobody's: what sockets alone cost ([`crate::constant`]).
+    Constant,
 }
 
 impl Gateway {
     pub(crate) const BOTH: [Self; 2] = [Self::Ours, Self::Resgate];
+    pub(crate) const ALL: [Self; 3] = [Self::Ours, Self::Resgate, Self::Constant];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Ours => "ours",
             Self::Resgate => "Resgate",
+            Self::Constant => "constant",
         }
     }
 }
@@ -84,6 +91,7 @@ impl Side {
                 side.start_resgate(&nats).await?;
                 side.start_relogin(&[&options[..], &["--nats", &nats, "--gateway", "none"]].concat()).await?;
             }
+            Gateway::Constant => side.start_constant().await?,
         }
         side.put_gateway_first();
         Ok(side)
@@ -96,6 +104,7 @@ impl Side {
         match gateway {
             Gateway::Ours => side.start_relogin(&["--nats", &nats, "--gateway", "embedded"]).await?,
             Gateway::Resgate => side.start_resgate(&nats).await?,
+            Gateway::Constant => side.start_constant().await?,
         }
         side.put_gateway_first();
         Ok(side)
@@ -144,6 +153,15 @@ impl Side {
         Ok(())
     }
 
+    async fn start_constant(&mut self) -> Result<()> {
+        let nats = self.nats.map_or_else(|| "-".to_owned(), |nats| nats.to_string());
+        let arguments = [constant::PROGRAM, &self.address.to_string(), &nats];
+        let process = Process::start(&env::current_exe()?, arguments, &self.log("constant"), |_| {})?;
+        process.line("that it is ready", |line| (line == constant::READY).then_some(())).await?;
+        self.processes.push((constant::PROGRAM, process));
+        Ok(())
+    }
+
     async fn start_nats(&mut self) -> Result<String> {
         let arguments = ["-a", "127.0.0.1", "-p", "-1"];
         let process = Process::start(&Part::NatsServer.path()?, arguments, &self.log("nats"), |_| {})?;
@@ -162,6 +180,7 @@ impl Side {
         let gateway = match self.gateway {
             Gateway::Ours => RELOGIN,
             Gateway::Resgate => RESGATE,
+            Gateway::Constant => constant::PROGRAM,
         };
         self.processes.sort_by_key(|(name, _)| *name != gateway);
     }
