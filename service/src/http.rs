@@ -16,7 +16,7 @@ mod serve;
 mod stream;
 mod tls;
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{future::ready, net::SocketAddr, sync::Arc};
 
 use axum::{
     Extension, Router,
@@ -28,7 +28,6 @@ use axum::{
 };
 use relogin_gateway::{Gateway, origin_of};
 use tokio::{net::TcpListener, sync::watch};
-use tower_http::set_header::SetResponseHeaderLayer;
 
 use crate::{
     client_address::{ClientAddress, FORWARDED_FOR, TrustedProxies},
@@ -107,63 +106,52 @@ pub async fn run(listener: TcpListener, site: Site, limits: ConnectionLimits, st
 
 fn router(site: Arc<Site>) -> Router {
     let policy = PAGE.policy();
-    let mut router = Router::new().route(HEALTH, get(check_health)).route(jwks::PATH, get(jwks::serve)).fallback(serve);
-    for (name, value) in HEADERS {
-        router = router.layer(SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value)));
-    }
-    router
-        .layer(SetResponseHeaderLayer::overriding(header::CONTENT_SECURITY_POLICY, policy))
-        .layer(middleware::from_fn_with_state(Arc::clone(&site), upgrade))
-        .layer(middleware::from_fn_with_state(Arc::clone(&site), check_host))
-        .layer(middleware::from_fn_with_state(Arc::clone(&site), identify))
+    // One layer for all headers, and one for all that comes before a resource: axum clones each
+    // layer for each request.
+    Router::new()
+        .route(HEALTH, get(check_health))
+        .route(jwks::PATH, get(jwks::serve))
+        .fallback(serve)
+        .layer(middleware::map_response(move |response| ready(add_headers(response, policy.clone()))))
+        .layer(middleware::from_fn_with_state(Arc::clone(&site), admit))
         .with_state(site)
 }
 
+fn add_headers(mut response: Response, policy: HeaderValue) -> Response {
+    let headers = response.headers_mut();
+    for (name, value) in HEADERS {
+        headers.entry(name).or_insert(HeaderValue::from_static(value));
+    }
+    headers.insert(header::CONTENT_SECURITY_POLICY, policy);
+    response
+}
+
 /// Determines who sends a request, for all handlers: they find a [`ClientAddress`] among its
-/// extensions.
-async fn identify(
+/// extensions. Refuses what goes no further, and hands WebSockets to the gateway.
+async fn admit(
     State(site): State<Arc<Site>>,
     Extension(peer): Extension<SocketAddr>,
     Extension(place): Extension<Arc<Place>>,
     mut request: Request,
     next: Next,
 ) -> Response {
-    let peer = ClientAddress::from(peer);
-    let headers = request.headers_mut();
-    if !site.proxies.is_empty() && !site.proxies.contain(peer.ip()) {
-        // So that every handler can trust the one it finds.
-        FORWARDED.iter().for_each(|name| drop(headers.remove(*name)));
-    }
-    // What is not text is not an address either.
-    let forwarded = headers.get_all(FORWARDED_FOR).iter().map(|line| line.to_str().unwrap_or_default());
-    let client = site.proxies.client(peer, forwarded);
+    let client = identify(&site, peer.into(), request.headers_mut());
     if place.name(client).is_err() {
         return (StatusCode::SERVICE_UNAVAILABLE, "Too many connections from this address. Try later.\n")
             .into_response();
     }
     request.extensions_mut().insert(client);
-    next.run(request).await
-}
-
-/// The headers in which proxies name their clients.
-const FORWARDED: [&str; 6] =
-    ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-port", "x-forwarded-proto", "x-real-ip"];
-
-/// WebSockets go to the gateway.
-async fn upgrade(
-    State(site): State<Arc<Site>>,
-    Extension(client): Extension<ClientAddress>,
-    request: Request,
-    next: Next,
-) -> Response {
+    if let Some(refusal) = refuse_host(&site, &request) {
+        return refusal;
+    }
     if request.uri().path() == "*" {
         return about_the_server(request.method());
     }
+    // Elsewhere it is a request like others.
+    let is_place = site.ws_paths.iter().any(|path| path == request.uri().path());
     let upgrade = request.headers().get(header::UPGRADE);
     let is_websocket = upgrade.is_some_and(|upgrade| upgrade.as_bytes().eq_ignore_ascii_case(b"websocket"))
         && request.version() >= Version::HTTP_11;
-    // Elsewhere it is a request like others.
-    let is_place = site.ws_paths.iter().any(|path| path == request.uri().path());
     match site.gateway.as_ref().filter(|_| is_place) {
         Some(gateway) if is_websocket => {
             let origin = origin_of(request.headers(), request.uri(), client.into());
@@ -183,23 +171,35 @@ async fn upgrade(
     }
 }
 
+/// Who sends a request with these headers.
+fn identify(site: &Site, peer: ClientAddress, headers: &mut HeaderMap) -> ClientAddress {
+    if !site.proxies.is_empty() && !site.proxies.contain(peer.ip()) {
+        // So that every handler can trust the one it finds.
+        FORWARDED.iter().for_each(|name| drop(headers.remove(*name)));
+    }
+    // What is not text is not an address either.
+    let forwarded = headers.get_all(FORWARDED_FOR).iter().map(|line| line.to_str().unwrap_or_default());
+    site.proxies.client(peer, forwarded)
+}
+
+/// The headers in which proxies name their clients.
+const FORWARDED: [&str; 6] =
+    ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-port", "x-forwarded-proto", "x-real-ip"];
+
 const LOST_UPGRADE: &str = "A WebSocket needs the header Upgrade, over HTTP/1.1. Proxies must pass it on.\n";
 
 /// Requests for unknown hosts go no further, except for what everybody may read.
-async fn check_host(State(site): State<Arc<Site>>, request: Request, next: Next) -> Response {
+fn refuse_host(site: &Site, request: &Request) -> Option<Response> {
     let mut hosts = request.headers().get_all(header::HOST).iter();
     let host = hosts.next().map(|host| String::from_utf8_lossy(host.as_bytes()));
     if hosts.next().is_some() {
-        return (StatusCode::BAD_REQUEST, "The request has more than one Host.\n").into_response();
+        return Some((StatusCode::BAD_REQUEST, "The request has more than one Host.\n").into_response());
     }
     // Health checks and key verifiers come from inside, under any name.
     if matches!(request.uri().path(), HEALTH | jwks::PATH) {
-        return next.run(request).await;
+        return None;
     }
-    match site.origins.check_host(host.as_deref()) {
-        Ok(()) => next.run(request).await,
-        Err(refusal) => refused(&site.counts, refusal),
-    }
+    site.origins.check_host(host.as_deref()).err().map(|refusal| refused(&site.counts, refusal))
 }
 
 fn refused(counts: &HttpCounts, refusal: Refusal) -> Response {
