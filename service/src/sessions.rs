@@ -18,6 +18,7 @@ mod cap;
 mod connection_locks;
 mod cookie_session;
 mod device;
+mod key_counts;
 mod list;
 mod liveness_probe;
 mod log;
@@ -236,7 +237,7 @@ impl Sessions {
         }
         let Some(key) = self.rules().keyring.read(relogin_key) else {
             tracing::debug!(%connection, outcome = %Outcome::Refused, "relogin with something that is not a key");
-            self.outcomes.count(Outcome::Refused);
+            self.outcomes.count(Outcome::Refused, None);
             return Ok(Err(Denied::InvalidReloginKey));
         };
         let signed = proof.as_ref().and_then(|proof| Signed::read(proof, relogin_key));

@@ -30,6 +30,10 @@ impl fmt::Debug for ServiceStats {
 pub(super) fn of_sessions(registry: &mut Registry, stats: &ServiceStats) {
     let text = "Decisions on sessions, by what they came to (docs/audit.md)";
     registry.register("relogin_session_decisions", text, Counters::by("outcome", stats.outcomes.by_word()));
+    let text = "Relogin keys that were made, at logins and when a key was used, for sessions that are bound to a device \
+                key (bound), to a cookie alone (cookie), or to nothing (bearer)";
+    let keys = Counters::by_two(["session", "by"], stats.outcomes.keys().by_words());
+    registry.register("relogin_session_keys", text, keys);
     let auth = &stats.auth;
     let text = "Requests to the session service that are over";
     registry.register("relogin_session_requests", text, Counters::by_two(["method", "outcome"], auth.requests()));
@@ -45,7 +49,8 @@ pub(super) fn of_sessions(registry: &mut Registry, stats: &ServiceStats) {
 pub(super) fn of_the_store(registry: &mut Registry, stats: &StoreStats) {
     let text = "Sessions that are stored, those included that are over and not disposed of yet";
     registry.register("relogin_sessions", text, gauge(stats.sessions));
-    let text = "Connections that are logged in: those on a session that is stored, wherever they are";
+    let text = "Connections that are logged in: those on a session that is stored, wherever they are; one that ended \
+                without a word counts until a probe finds that out";
     registry.register("relogin_session_connections", text, gauge(stats.connections));
     let text = "Writes of sessions that are not durable yet";
     registry.register("relogin_store_pending_writes", text, gauge(stats.pending_writes));

@@ -2,20 +2,34 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use relogin_session::Outcome;
+use relogin_session::{Outcome, Record};
+
+use super::key_counts::KeyCounts;
 
 /// A count for each outcome, of this process.
 #[derive(Debug, Default)]
-pub struct OutcomeCounts([AtomicU64; Outcome::ALL.len()]);
+pub struct OutcomeCounts {
+    outcomes: [AtomicU64; Outcome::ALL.len()],
+    keys: KeyCounts,
+}
 
 impl OutcomeCounts {
-    pub(super) fn count(&self, outcome: Outcome) {
-        self.0[outcome as usize].fetch_add(1, Ordering::Relaxed);
+    /// Counts a decision that left this `record`, if there is one.
+    pub(super) fn count(&self, outcome: Outcome, record: Option<&Record>) {
+        self.outcomes[outcome as usize].fetch_add(1, Ordering::Relaxed);
+        if let Some(record) = record {
+            self.keys.count(outcome, record);
+        }
     }
 
     /// How often each outcome was counted, by its word.
     pub fn by_word(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        Outcome::ALL.iter().map(|outcome| (outcome.word(), self.0[*outcome as usize].load(Ordering::Relaxed)))
+        Outcome::ALL.iter().map(|outcome| (outcome.word(), self.outcomes[*outcome as usize].load(Ordering::Relaxed)))
+    }
+
+    /// The keys that were made.
+    pub fn keys(&self) -> &KeyCounts {
+        &self.keys
     }
 }
 
@@ -30,7 +44,7 @@ mod tests {
         let counts = OutcomeCounts::default();
         for (number, outcome) in Outcome::ALL.iter().enumerate() {
             for _ in 0..=number {
-                counts.count(*outcome);
+                counts.count(*outcome, None);
             }
         }
         let by_word: BTreeMap<&str, u64> = counts.by_word().collect();

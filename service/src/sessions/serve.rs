@@ -94,7 +94,7 @@ impl Sessions {
         };
         self.note_for_lists(found.changed(decision).map(|changed| &changed.record), &decision.write);
         log::log(request, record, decision.outcome);
-        self.outcomes.count(decision.outcome);
+        self.outcomes.count(decision.outcome, record);
         if self.audit.is_on()
             && let Some(event) = log::event(request, record, decision.outcome)
         {

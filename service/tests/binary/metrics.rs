@@ -249,6 +249,8 @@ async fn metrics_of_the_service_say_what_requests_came_to_and_what_the_disk_has(
     for outcome in ["logged_in", "rotated", "reuse_detected"] {
         assert_eq!(now.get(&format!("relogin_session_decisions_total{{outcome=\"{outcome}\"}}")), 1.0, "{outcome}");
     }
+    assert_eq!(now.get("relogin_session_keys_total{session=\"bearer\",by=\"login\"}"), 1.0);
+    assert_eq!(now.get("relogin_session_keys_total{session=\"bearer\",by=\"use\"}"), 1.0);
     assert_eq!(now.get("relogin_session_request_duration_seconds_count{method=\"login\"}"), 8.0);
     // The session was made and rotated, and it has ended.
     let syncs = now.get("relogin_store_sync_duration_seconds_count");
@@ -256,6 +258,16 @@ async fn metrics_of_the_service_say_what_requests_came_to_and_what_the_disk_has(
     assert!(now.get("relogin_store_sync_duration_seconds_sum") > 0.0);
     assert_eq!(now.get("relogin_sessions"), 0.0);
     assert_eq!(now.get("relogin_session_connections"), 0.0);
+    // Any key pair will do: that of RFC 7515, A.3.
+    let [x, y] = ["f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU", "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"];
+    let device = serde_json::json!({"publicKey": {"kty": "EC", "crv": "P-256", "x": x, "y": y}});
+    let params = serde_json::json!({"username": "jane", "password": "jane", "device": device});
+    auth(&mut client, "login", params).await;
+    let now = Scraped::of(&metrics).await;
+    for (session, count) in [("bearer", 1.0), ("cookie", 0.0), ("bound", 1.0)] {
+        let key = format!("relogin_session_keys_total{{session=\"{session}\",by=\"login\"}}");
+        assert_eq!(now.get(&key), count, "{session}");
+    }
     for idle in [
         "relogin_store_pending_writes",
         "relogin_password_checks{state=\"running\"}",
@@ -297,11 +309,29 @@ are of the embedded gateway, and zero without it; `relogin gateway` has none of 
 and store. Labels have only the values that are listed, so clients cannot make more of them. Who may
 see metrics is described in [security.md](security.md).
 
+`deploy/grafana/relogin.json` shows them in Grafana ([operations.md](operations.md#what-to-watch)).
+
 Logins, rotations, retries, reuse detected and missing proofs are outcomes of
 `relogin_session_decisions_total`; throttled logins, and all else that was asked, of
-`relogin_session_requests_total`. Each instance counts what it has done itself; of sessions in
-JetStream, each counts all. `relogin_store_bytes` is missing with `--store memory`, and while
-JetStream does not answer.
+`relogin_session_requests_total`. How many of the sessions in use are bound is what their keys are
+in `relogin_session_keys_total`: clients of all sessions use their key about equally often. Each
+instance counts what it has done itself; of sessions in JetStream, each counts all.
+`relogin_store_bytes` is missing with `--store memory`, and while JetStream does not answer.
+
+Some values of labels:
+
+- Requests to the session service: `throttled`, too many logins have failed; `busy`, more passwords
+  to check than can be; `overdue`, dropped, because nobody waits for the answer any more;
+  `shortage`, the store accepts no writes at the moment; `malformed`, it makes no sense; `failed`,
+  an internal error, which the log explains.
+- WebSockets that have ended: `client`, closed by the client; `lost`, the transport failed;
+  `silent`, nothing came for too long; `unread`, the client read too slowly; `backlog`, too much
+  waited to be sent; `events`, too many events did; `memory`, all clients together held too much,
+  and this one the most; `unfinished`, a message did not end; `too_large`; `invalid`, no WebSocket
+  message; `bus`, the message bus was lost; `stopped`, with the gateway; `internal`.
+- Requests to services: `error`, an error or an answer that makes no sense; `timeout`;
+  `no_responders`, nobody listens; `refused`, the bus did not take it; `given_up`, nobody waits any
+  more.
 
 | metric | type | labels | what |
 |---|---|---|---|
