@@ -1,5 +1,9 @@
 //! The dashboard and the alerting rules of `deploy/`: their queries are parsed, and name only what
-//! a running service exposes. What they show is for people to look at.
+//! a running service exposes. What they show is for people to look at. When rules fire is tested in
+//! alerts.rs.
+
+mod alerts;
+mod promql;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
@@ -219,6 +223,10 @@ fn check_dashboard(exposed: &Exposed) {
     for panel in dashboard["panels"].as_array().unwrap() {
         let title = text(&panel["title"]);
         assert!(ids.insert(panel["id"].as_u64().unwrap()), "{title}: its id is another's, too");
+        // Otherwise Grafana shows everything above 80 in red.
+        if panel["type"] == "stat" && panel["options"]["colorMode"] != "none" {
+            assert!(panel["fieldConfig"]["defaults"]["thresholds"].is_object(), "{title}: what is red?");
+        }
         let at = |member: &str| panel["gridPos"][member].as_u64().unwrap();
         assert!(at("x") + at("w") <= 24, "{title}");
         for cell in (at("y")..at("y") + at("h")).flat_map(|y| (at("x")..at("x") + at("w")).map(move |x| (x, y))) {
@@ -243,6 +251,7 @@ async fn dashboard_and_alerts_name_only_what_is_exposed() {
     let scraped = Scraped::of(&address_of(&service).await).await;
     let exposed = Exposed::of(scraped.samples.keys().map(String::as_str));
     check_rules(&exposed);
+    alerts::check(&exposed);
     check_dashboard(&exposed);
     service.stop().await;
 }
