@@ -313,9 +313,10 @@ pub struct Options {
     /// Send traces to this OpenTelemetry collector, by OTLP in protobuf over HTTP [default: not
     /// sent]
     ///
-    /// For example http://localhost:4318, to which `/v1/traces` is added if it has no path.
-    /// Requests and what they wait for, without anything that clients send (docs/operations.md).
-    /// The standard variables such as OTEL_TRACES_SAMPLER and OTEL_BSP_SCHEDULE_DELAY count.
+    /// For example http://localhost:4318, to which `/v1/traces` is added if it has no path. gRPC,
+    /// on port 4317 of most collectors, is not supported. Requests and what they wait for, without
+    /// anything that clients send (docs/operations.md). The standard variables such as
+    /// OTEL_TRACES_SAMPLER and OTEL_BSP_SCHEDULE_DELAY count.
     #[arg(long, env = "RELOGIN_OTLP", value_name = "URL", help_heading = "Limits and logs")]
     pub otlp: Option<String>,
     /// Add the users admin, guest, jane and john (password: the name) and the counter ticker.model
