@@ -8,7 +8,7 @@ use std::{
     process::Command,
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 
 /// The folders that every command works in.
 #[derive(Debug)]
@@ -96,6 +96,23 @@ impl Context {
         flags.join("\x1f")
     }
 
+    /// Fails if a folder of this machine is named in `bytes`, which `what` are, in spite of
+    /// [`Context::path_maps`]. A folder such as `/src` may be there as a part of another path.
+    pub(crate) fn assert_unnamed(&self, what: &str, bytes: &[u8]) -> Result<()> {
+        let text = String::from_utf8_lossy(bytes);
+        let rustup = env::var_os("RUSTUP_HOME").map(PathBuf::from);
+        let rustup = rustup.or_else(|| Some(env::home_dir()?.join(".rustup")));
+        let mapped = self.path_maps().into_iter().map(|(folder, _)| PathBuf::from(folder));
+        for folder in mapped.chain(rustup).filter(|folder| folder.components().count() > 2) {
+            if let Some(at) = text.find(&format!("{}/", folder.display())) {
+                let path = text[at..].split(|c: char| c.is_control() || c == char::REPLACEMENT_CHARACTER).next();
+                let path: String = path.unwrap_or_default().chars().take(200).collect();
+                bail!("{what} would differ from machine to machine: it names {path}");
+            }
+        }
+        Ok(())
+    }
+
     /// Where programs are looked for.
     pub(crate) fn path(&self) -> OsString {
         let inherited = env::var_os("PATH").unwrap_or_default();
@@ -115,4 +132,19 @@ fn cache_folder() -> Result<PathBuf> {
         }
     };
     Ok(caches.join("relogin-xtask"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folders_of_this_machine_are_found_in_what_was_built() {
+        let context = Context { root: "/home/a/relogin".into(), target: "/src".into(), cache: "/none".into() };
+        let check = |bytes: &[u8]| context.assert_unnamed("it", bytes).map_err(|error| error.to_string());
+        assert_eq!(check(b"\xff\0/relogin/service/src/main.rs /src/lib.rs"), Ok(()));
+        let named = check(b"\xff\0of/home/a/relogin/service/src/main.rs\0more");
+        let named = named.expect_err("a folder of this machine");
+        assert!(named.ends_with("it names /home/a/relogin/service/src/main.rs"), "{named}");
+    }
 }

@@ -61,6 +61,10 @@ pub(crate) fn build_page(context: &Context) -> Result<()> {
     if !index.is_file() {
         bail!("Trunk built no {}: its hook in Trunk.toml should put it there", index.display());
     }
+    for entry in fs::read_dir(&page)? {
+        let file = entry?.path();
+        context.assert_unnamed(&file.display().to_string(), &fs::read(&file)?)?;
+    }
     fs::write(stamp, fingerprint(context, &page)?)?;
     Ok(())
 }

@@ -227,9 +227,8 @@ fn product(workshop: &Workshop<'_>) -> Result<Outcome> {
 /// `cargo xtask package`.
 fn packages(workshop: &Workshop<'_>) -> Result<Outcome> {
     let folder = workshop.context.target.join("packages");
-    package::pack(workshop.context, &page::build(workshop.context)?, &folder)?;
-    let mut tests = workshop.cargo(&["test", "--package", END_TO_END, "--test", "packages", "--no-fail-fast"]);
-    workshop.tests("packages", tests.env("RELOGIN_PACKAGES", folder))
+    package::pack_twice(workshop.context, &page::build(workshop.context)?, &folder)?;
+    workshop.tests("packages", &mut package::tests(workshop.context, &folder))
 }
 
 fn end_to_end(workshop: &Workshop<'_>) -> Result<Outcome> {

@@ -1,7 +1,11 @@
 //! The Debian package, packed by dpkg-deb from deploy/debian: that is on every Debian machine,
 //! where tools that make the same of a Cargo manifest would have to be compiled first.
 
-use std::{env::consts::ARCH, fs, path::Path};
+use std::{
+    env::{self, consts::ARCH},
+    fs,
+    path::Path,
+};
 
 use anyhow::{Context as _, Result};
 
@@ -72,13 +76,29 @@ fn architecture() -> &'static str {
 
 fn control(size: u64) -> String {
     format!(
-        "Package: relogin\nVersion: {VERSION}\nArchitecture: {}\nMaintainer: The Relogin authors \
-         <maintainers@relogin.invalid>\nInstalled-Size: {}\nDepends: systemd (>= 247)\nSection: net\nPriority: \
-         optional\nDescription: Sessions that survive reconnects, for RES APIs\n Keeps users of a RES API (Resgate, \
-         NATS) logged in over reconnects, reloads\n and restarts: a session service and an embedded gateway.\n",
+        "Package: relogin\nVersion: {VERSION}\nArchitecture: {}\nMaintainer: {}\nInstalled-Size: {}\nDepends: \
+         systemd (>= 247)\nSection: net\nPriority: optional\nDescription: Sessions that survive reconnects, for RES \
+         APIs\n Keeps users of a RES API (Resgate, NATS) logged in over reconnects, reloads\n and restarts: a session \
+         service and an embedded gateway.\n",
         architecture(),
+        maintainer(variable("DEBFULLNAME"), variable("DEBEMAIL")),
         size.div_ceil(1024),
     )
+}
+
+fn variable(name: &str) -> Option<String> {
+    env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// Who publishes the package, by the variables that Debian's own tools read. There is no address
+/// that would be true for everybody who may build it.
+fn maintainer(name: Option<String>, address: Option<String>) -> String {
+    let name = name.unwrap_or_else(|| "The Relogin authors".to_owned());
+    match address {
+        Some(address) if address.contains('<') => address,
+        Some(address) => format!("{name} <{address}>"),
+        None => name,
+    }
 }
 
 fn copyright(contents: &Contents) -> String {
@@ -99,4 +119,18 @@ fn size(folder: &Path) -> Result<u64> {
         sum += if about.is_dir() { size(&entry.path())? } else { about.len() };
     }
     Ok(sum)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_publishes_a_package_is_named_as_for_debians_tools() {
+        let named =
+            |name: Option<&str>, address: Option<&str>| maintainer(name.map(str::to_owned), address.map(str::to_owned));
+        assert_eq!(named(None, None), "The Relogin authors");
+        assert_eq!(named(Some("Jane Doe"), Some("jane@example.org")), "Jane Doe <jane@example.org>");
+        assert_eq!(named(None, Some("Jane <jane@example.org>")), "Jane <jane@example.org>");
+    }
 }
