@@ -8,7 +8,10 @@ use std::{
     process::{Command, Stdio},
 };
 
-use crate::{installed::Installed, output, package};
+use crate::{
+    installed::{Installed, PASSWORD},
+    output, package,
+};
 
 /// What dpkg is told of the package that ours depends on.
 const SYSTEMD: &str = "Package: systemd\nStatus: install ok installed\nMaintainer: Nobody\nArchitecture: all\n\
@@ -91,7 +94,7 @@ async fn installed_used_upgraded_removed_and_purged() {
     service.add_user("jane");
     let log = root.path("log");
     let running = service.start(&log).await;
-    let key = running.log_in("jane").await;
+    let key = running.log_in("jane", PASSWORD).await;
     running.stop().await;
 
     // The operator's configuration survives an upgrade, and so do sessions.
@@ -140,7 +143,7 @@ fn is_for_its_user(root: &Root) {
 }
 
 /// The same package as a later version.
-fn next_version(package: &Path, folder: &Path) -> PathBuf {
+pub(crate) fn next_version(package: &Path, folder: &Path) -> PathBuf {
     output(Command::new("dpkg-deb").arg("--raw-extract").arg(package).arg(folder));
     let control = folder.join("DEBIAN/control");
     let text = fs::read_to_string(&control).unwrap();
@@ -151,6 +154,6 @@ fn next_version(package: &Path, folder: &Path) -> PathBuf {
     next
 }
 
-fn is_root() -> bool {
+pub(crate) fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }

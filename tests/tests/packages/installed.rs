@@ -10,8 +10,8 @@ use relogin_tests::{process::Process, res::Res};
 use rustix::process::{Signal, kill_process};
 use serde_json::Value;
 
-/// Of all users.
-const PASSWORD: &str = "Uhu, Knarz und Quitte";
+/// Of all users that are added here.
+pub(crate) const PASSWORD: &str = "Uhu, Knarz und Quitte";
 
 /// An installed service.
 pub(crate) struct Installed {
@@ -50,33 +50,51 @@ impl Installed {
         let process = Process::start(&self.binary, args, log, |command| {
             command.env_clear();
         });
-        let process = process.unwrap();
-        let ready =
-            |line: &str| line.strip_prefix("relogin: ready on http://").map(|address| format!("ws://{address}/"));
-        let url = process.line("that it is ready", ready).await.unwrap();
-        Running { process, url }
+        Running::is_ready(process.unwrap()).await
     }
 }
 
 impl Running {
+    /// Waits until a service that was started is ready.
+    pub(crate) async fn is_ready(process: Process) -> Self {
+        let ready =
+            |line: &str| line.strip_prefix("relogin: ready on http://").map(|address| format!("ws://{address}/"));
+        let url = process.line("that it is ready", ready).await.unwrap();
+        Self { process, url }
+    }
+
     /// Logs in, and returns the relogin key.
-    pub(crate) async fn log_in(&self, name: &str) -> Value {
-        let mut res = Res::connect(&self.url).await.unwrap();
-        let key = res.log_in(name, PASSWORD).await.unwrap()["reloginKey"].take();
-        assert!(key.is_string(), "{key}");
-        key
+    pub(crate) async fn log_in(&self, name: &str, password: &str) -> Value {
+        log_in(&self.url, name, password).await
     }
 
     /// Uses a relogin key, and returns its successor.
     pub(crate) async fn relogin(&self, key: &Value) -> Value {
-        let mut res = Res::connect(&self.url).await.unwrap();
-        let key = res.relogin(key, None).await.unwrap().payload().unwrap()["reloginKey"].take();
-        assert!(key.is_string(), "{key}");
-        key
+        relogin(&self.url, key).await
+    }
+
+    pub(crate) async fn kill(self) {
+        self.process.kill().await.unwrap();
     }
 
     pub(crate) async fn stop(self) {
         kill_process(self.process.pid().unwrap(), Signal::TERM).unwrap();
         assert_eq!(self.process.ended().await.unwrap().code(), Some(0));
     }
+}
+
+/// Logs in at this address, and returns the relogin key.
+pub(crate) async fn log_in(url: &str, name: &str, password: &str) -> Value {
+    let mut res = Res::connect(url).await.unwrap();
+    let key = res.log_in(name, password).await.unwrap()["reloginKey"].take();
+    assert!(key.is_string(), "{key}");
+    key
+}
+
+/// Uses a relogin key at this address, and returns its successor.
+pub(crate) async fn relogin(url: &str, key: &Value) -> Value {
+    let mut res = Res::connect(url).await.unwrap();
+    let key = res.relogin(key, None).await.unwrap().payload().unwrap()["reloginKey"].take();
+    assert!(key.is_string(), "{key}");
+    key
 }

@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod archive;
+mod booted;
 mod container;
 mod debian;
 mod installed;
