@@ -411,6 +411,7 @@ const HTTP: &[Rule] = &[
             "references_are_followed_two_at_a_time",
             "references_are_followed_two_at_a_time_by_http",
             "references_of_references_take_turns_too",
+            "references_of_an_event_take_turns",
             "a_reference_that_cannot_be_loaded_gives_its_turn_to_one_other",
             "a_reference_that_times_out_gives_its_turn_to_one_other",
             "references_to_what_is_cached_take_no_turn",

@@ -39,6 +39,15 @@ impl Connection {
         }
     }
 
+    /// The same for a resource that an event refers to: if it is new, it is loaded in its turn.
+    pub(super) fn attach_in_turn(&mut self, rid: &ResourceId, shared: &mut Shared) {
+        match self.subscriptions.get(rid).map(|subscription| &subscription.state) {
+            Some(State::Waiting(_)) => {}
+            Some(_) => self.attach(rid, shared),
+            None => self.subscribe_in_turn(rid, 0, shared),
+        }
+    }
+
     /// Loads a resource without its turn. Lets nothing go on that has waited for it: that has its
     /// turn.
     fn load(&mut self, rid: &ResourceId, shared: &mut Shared) {
@@ -125,12 +134,17 @@ impl Connection {
             subscription.parents += 1;
             return;
         }
-        let mut subscription = self.create(child, shared);
-        subscription.parents = 1;
+        self.subscribe_in_turn(child, 1, shared);
+    }
+
+    /// Makes a subscription that so many resources refer to.
+    fn subscribe_in_turn(&mut self, rid: &ResourceId, parents: u32, shared: &mut Shared) {
+        let mut subscription = self.create(rid, shared);
+        subscription.parents = parents;
         if subscription.is_loading() {
-            self.begin_to_load(child, &mut subscription, shared);
+            self.begin_to_load(rid, &mut subscription, shared);
         }
-        self.subscriptions.insert(child.clone(), subscription);
+        self.subscriptions.insert(rid.clone(), subscription);
     }
 
     /// Takes the content of a new subscription if it is in the cache; if not, the subscription

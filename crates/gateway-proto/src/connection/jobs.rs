@@ -138,7 +138,7 @@ impl Connection {
             }
             Job::Attach(mut rids) => {
                 if let Some(rid) = rids.next() {
-                    self.attach(&rid, shared);
+                    self.attach_in_turn(&rid, shared);
                     self.pin(&rid);
                     self.then(Job::Attach(rids));
                 }
