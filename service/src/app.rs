@@ -16,6 +16,7 @@ pub mod secrets;
 mod several;
 pub mod store;
 mod tasks;
+mod unfinished;
 mod user_source;
 
 use std::sync::Arc;
@@ -126,12 +127,14 @@ impl App {
         if has_data_folder {
             make_folder(&config.data)?;
         }
+        config.store.ensure_complete_folder(&config.data)?;
         let (secret, secret_place) = match secret {
             Some(secret) => secret,
             None => read().await?,
         };
         let secret::FromFile { keyring, is_new: is_new_secret } = secret;
         let store = deadline.retry(nats.as_deref(), || config.store.open(&config.data, nats.as_deref())).await?;
+        config.store.ensure_complete_bucket(nats.as_deref()).await?;
         // Not before the data folder is known to be this process's own.
         let control_socket = open_socket(&config.control, has_data_folder).await?;
         user_source.share(&config.store, nats.as_deref(), claim.as_ref(), &peers).await?;

@@ -7,20 +7,23 @@
 //! Of several lines about one session the last one counts. The last line has the number of sessions
 //! and a SHA-256 of all lines before it: without it the file is not whole.
 
+mod reading;
 pub mod sealed_secret;
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::HashSet,
     fmt::Write as _,
-    io::{self, BufRead, Write},
+    io::{self, Write},
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use relogin_session::{Record, SessionId, record::RecordError};
+use relogin_session::{SessionId, record::RecordError};
 use relogin_store::Export;
 use ring::digest::{Context, SHA256};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+
+pub use self::reading::{Backup, BackupSessions};
 
 /// The format of the files that are written.
 pub const FORMAT: u32 = 1;
@@ -63,19 +66,6 @@ struct End {
     sha256: String,
 }
 
-/// A backup that was read.
-#[derive(Debug)]
-pub struct Backup {
-    /// What it says of itself.
-    pub head: Head,
-    /// Small files of the data folder, by their names.
-    pub files: BTreeMap<String, Vec<u8>>,
-    /// The text of the secret file, encrypted.
-    pub secret: Option<Vec<u8>>,
-    /// The sessions.
-    pub sessions: HashMap<SessionId, Record>,
-}
-
 /// Why a file is not used.
 #[derive(Debug, Error)]
 pub enum BackupError {
@@ -103,6 +93,9 @@ pub enum BackupError {
     /// Its content is not what was written.
     #[error("it is damaged in line {0}, or before")]
     Damaged(usize),
+    /// It is another one than a moment before.
+    #[error("it has changed while it was read")]
+    Changed,
     /// A record is of a format that this version does not know.
     #[error("it was made by relogin {by}, and a session in line {line} cannot be read here")]
     Record {
@@ -214,58 +207,6 @@ impl<W: Write> BackupWriter<W> {
     }
 }
 
-impl Backup {
-    /// Reads a backup to its end, and checks that it is whole.
-    ///
-    /// # Errors
-    /// [`BackupError`] if it is not.
-    pub fn read(mut input: impl BufRead) -> Result<Self, BackupError> {
-        let mut digest = Context::new(&SHA256);
-        let mut text = Vec::new();
-        input.read_until(b'\n', &mut text)?;
-        let Ok(Line::Backup(head)) = serde_json::from_slice(&text) else { return Err(BackupError::NotABackup) };
-        if head.format > FORMAT {
-            return Err(BackupError::Newer { format: head.format, by: head.relogin });
-        }
-        let mut backup = Self { head, files: BTreeMap::new(), secret: None, sessions: HashMap::new() };
-        // A record may be unreadable because a bit has flipped: the checksum says so.
-        let mut unreadable = None;
-        for line in 2.. {
-            digest.update(&text);
-            text.clear();
-            input.read_until(b'\n', &mut text)?;
-            if !text.ends_with(b"\n") {
-                return Err(BackupError::Truncated(line - 1));
-            }
-            let damaged = || BackupError::Damaged(line);
-            match serde_json::from_slice(&text).map_err(|_| damaged())? {
-                Line::Backup(_) => return Err(damaged()),
-                Line::File(SmallFile { name, content }) => {
-                    backup.files.insert(name, STANDARD.decode(content).map_err(|_| damaged())?);
-                }
-                Line::Secret(sealed) => backup.secret = Some(STANDARD.decode(sealed).map_err(|_| damaged())?),
-                Line::Session(encoded) => match Record::decode(&STANDARD.decode(encoded).map_err(|_| damaged())?) {
-                    Ok(record) => drop(backup.sessions.insert(record.sid, record)),
-                    Err(source) => drop(unreadable.get_or_insert((line, source))),
-                },
-                Line::Ended(sid) => drop(backup.sessions.remove(&SessionId::parse(&sid).ok_or_else(damaged)?)),
-                Line::End(End { sessions, sha256 }) => {
-                    // Behind the end nothing was written.
-                    if sha256 != hex(digest) || !input.fill_buf()?.is_empty() {
-                        return Err(damaged());
-                    }
-                    return match unreadable {
-                        Some((line, source)) => Err(BackupError::Record { line, by: backup.head.relogin, source }),
-                        None if sessions != backup.sessions.len() => Err(damaged()),
-                        None => Ok(backup),
-                    };
-                }
-            }
-        }
-        unreachable!("a file has no more lines than there are numbers")
-    }
-}
-
 fn hex(digest: Context) -> String {
     digest.finish().as_ref().iter().fold(String::new(), |mut text, byte| {
         // A text takes everything.
@@ -282,9 +223,12 @@ impl<W> std::fmt::Debug for BackupWriter<W> {
 
 #[cfg(test)]
 mod tests {
-    use relogin_session::{ConnectionId, Timestamp, UserId};
-    use std::sync::Arc;
+    use std::{
+        collections::{BTreeMap, HashMap},
+        sync::Arc,
+    };
 
+    use relogin_session::{ConnectionId, Record, Timestamp, UserId};
     use relogin_store::{Revision, Stored};
 
     use super::*;
@@ -297,6 +241,14 @@ mod tests {
 
     fn exported(n: u8, generation: u64) -> Export {
         Export::Session(Arc::new(Stored { record: record(n, generation), revision: Revision(1) }))
+    }
+
+    fn read(bytes: &[u8]) -> Result<Backup, BackupError> {
+        Backup::read(|| Ok(bytes))
+    }
+
+    fn sessions(backup: &Backup, bytes: &[u8]) -> HashMap<SessionId, Record> {
+        backup.sessions(bytes).map(|record| record.map(|record| (record.sid, record)).unwrap()).collect()
     }
 
     fn written() -> Vec<u8> {
@@ -315,43 +267,120 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_and_the_last_line_of_a_session_counts() {
-        let backup = Backup::read(written().as_slice()).unwrap();
+        let text = written();
+        let backup = read(&text).unwrap();
         let relogin = env!("CARGO_PKG_VERSION").to_owned();
         assert_eq!(backup.head, Head { format: 1, relogin, made: 7, secrets: vec!["print".to_owned()] });
         assert_eq!(backup.files, BTreeMap::from([("clock".to_owned(), b"{}".to_vec())]));
         assert_eq!(backup.secret.as_deref(), Some(&b"sealed"[..]));
         let expected = [record(1, 9), record(3, 1)].map(|record| (record.sid, record));
-        assert_eq!(backup.sessions, HashMap::from(expected));
+        assert_eq!((backup.count(), sessions(&backup, &text)), (2, HashMap::from(expected)));
+        assert!(backup.has(SessionId([1; 16])) && !backup.has(SessionId([2; 16])));
+    }
+
+    /// The sessions of a bucket are not of one moment.
+    #[test]
+    fn a_connection_stays_with_the_session_that_was_used_last() {
+        let cid = |text: &str| ConnectionId::parse(text).unwrap();
+        let on = |n: u8, last_seen: u64, connections: &[&str]| {
+            let connections = connections.iter().map(|text| cid(text)).collect();
+            let record = Record { last_seen: Timestamp(last_seen), connections, ..record(n, 1) };
+            Export::Session(Arc::new(Stored { record, revision: Revision(1) }))
+        };
+        let mut writer = BackupWriter::begin(Vec::new(), 7, Vec::new()).unwrap();
+        // The third one is on neither any more; the fourth has ended.
+        for part in [
+            on(3, 90, &["a", "b"]),
+            on(1, 20, &["a", "b", "own"]),
+            on(2, 10, &["a"]),
+            on(4, 95, &["a"]),
+            on(2, 30, &["a"]),
+            on(3, 91, &[]),
+            Export::Ended(SessionId([4; 16])),
+        ] {
+            writer.exported(&part).unwrap();
+        }
+        let text = writer.end().unwrap().0;
+        let sessions = sessions(&read(&text).unwrap(), &text);
+        let connections = [1, 2, 3].map(|n| sessions[&SessionId([n; 16])].connections.clone());
+        assert_eq!(connections, [vec![cid("b"), cid("own")], vec![cid("a")], vec![]]);
+    }
+
+    #[test]
+    fn a_file_that_changes_while_it_is_read_is_refused() {
+        let (text, mut writer) = (written(), BackupWriter::begin(Vec::new(), 8, Vec::new()).unwrap());
+        let backup = read(&text).unwrap();
+        writer.exported(&exported(1, 9)).unwrap();
+        for other in [writer.end().unwrap().0.as_slice(), &text[..text.len() - 1]] {
+            assert!(backup.sessions(other).last().unwrap().is_err());
+        }
+        let mut flipped = text.clone();
+        flipped[text.len() / 2] ^= 1;
+        assert!(backup.sessions(flipped.as_slice()).any(|session| session.is_err()));
+    }
+
+    /// A writer that has room for so many bytes.
+    struct Full(usize);
+
+    impl Write for Full {
+        fn write(&mut self, content: &[u8]) -> io::Result<usize> {
+            if self.0 == 0 {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            let written = content.len().min(self.0);
+            self.0 -= written;
+            Ok(written)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// Through a buffer, as the command has one: it holds back what did not fit.
+    #[test]
+    fn a_disk_that_is_full_after_any_byte_is_an_error() {
+        let whole = written().len();
+        let write = |room: usize| {
+            let mut writer =
+                BackupWriter::begin(io::BufWriter::with_capacity(64, Full(room)), 7, vec!["print".to_owned()])?;
+            writer.file("clock", b"{}")?;
+            writer.secret(b"sealed")?;
+            [exported(1, 1), exported(2, 1), exported(3, 1), exported(1, 9), Export::Ended(SessionId([2; 16]))]
+                .iter()
+                .try_for_each(|part| writer.exported(part))?;
+            writer.end().map(drop)
+        };
+        for room in 0..whole {
+            assert_eq!(write(room).unwrap_err().kind(), io::ErrorKind::StorageFull, "{room} bytes");
+        }
+        write(whole).unwrap();
     }
 
     #[test]
     fn a_file_with_any_bit_flipped_or_cut_off_anywhere_is_refused() {
         let whole = written();
         for at in 0..whole.len() {
-            assert!(Backup::read(&whole[..at]).is_err(), "{at} bytes");
+            assert!(read(&whole[..at]).is_err(), "{at} bytes");
             for bit in 0..8 {
                 let mut flipped = whole.clone();
                 flipped[at] ^= 1 << bit;
-                assert!(Backup::read(flipped.as_slice()).is_err(), "bit {bit} of byte {at}");
+                assert!(read(&flipped).is_err(), "bit {bit} of byte {at}");
             }
         }
-        assert!(Backup::read([whole.as_slice(), b"\n"].concat().as_slice()).is_err());
-        let Err(BackupError::NotABackup) = Backup::read(&b"hello\n"[..]) else { panic!("a backup") };
-        let Err(BackupError::Truncated(_)) = Backup::read(&whole[..whole.len() - 1]) else { panic!("whole") };
+        assert!(read(&[whole.as_slice(), b"\n"].concat()).is_err());
+        let Err(BackupError::NotABackup) = read(b"hello\n") else { panic!("a backup") };
+        let Err(BackupError::Truncated(_)) = read(&whole[..whole.len() - 1]) else { panic!("whole") };
     }
 
     #[test]
     fn a_backup_of_a_later_version_is_refused_by_name() {
         let head = r#"{"backup":{"format":2,"relogin":"9.9.9","made":1,"secrets":[],"new":true}}"#;
-        let Err(error @ BackupError::Newer { .. }) = Backup::read(format!("{head}\n").as_bytes()) else {
-            panic!("read")
-        };
+        let Err(error @ BackupError::Newer { .. }) = read(format!("{head}\n").as_bytes()) else { panic!("read") };
         assert!(error.to_string().contains("format 2, of relogin 9.9.9"), "{error}");
         let mut writer = BackupWriter::begin(Vec::new(), 7, Vec::new()).unwrap();
         writer.session(SessionId([1; 16]), &[99, 1, 2]).unwrap();
-        let Err(error @ BackupError::Record { .. }) = Backup::read(writer.end().unwrap().0.as_slice()) else {
-            panic!("read")
-        };
+        let Err(error @ BackupError::Record { .. }) = read(&writer.end().unwrap().0) else { panic!("read") };
         assert!(error.to_string().contains("line 2"), "{error}");
     }
 
@@ -364,9 +393,10 @@ mod tests {
             if format == FORMAT && std::env::var_os("UPDATE_EXPECT").is_some() && !std::fs::exists(&path).unwrap() {
                 std::fs::write(&path, written()).unwrap();
             }
-            let backup = Backup::read(std::fs::read(path).unwrap().as_slice()).unwrap();
+            let text = std::fs::read(path).unwrap();
+            let backup = read(&text).unwrap();
             assert_eq!(backup.head.format, format);
-            assert_eq!((backup.sessions.len(), backup.sessions[&SessionId([1; 16])].generation), (2, 9));
+            assert_eq!((backup.count(), sessions(&backup, &text)[&SessionId([1; 16])].generation), (2, 9));
             assert_eq!(backup.files["clock"], b"{}");
         }
     }

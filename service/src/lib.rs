@@ -5,6 +5,7 @@ pub mod app;
 pub mod audit;
 pub mod auth;
 pub mod backup;
+pub mod bucket_entry;
 pub mod cli;
 pub mod client_address;
 pub mod clock;

@@ -1,9 +1,10 @@
-//! Copies the sessions of one store into another. Must not know which stores they are.
+//! Copies sessions into a store: those of another store, or of whatever else has all of them. Must
+//! not know which stores they are.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, fmt, pin::pin};
 
-use futures_util::future::try_join_all;
-use relogin_session::{SessionId, Timestamp};
+use futures_util::{Stream, StreamExt, TryStreamExt, future::try_join_all, stream};
+use relogin_session::{Record, SessionId, Timestamp};
 use thiserror::Error;
 
 use crate::{SessionStore, StoreError};
@@ -22,7 +23,7 @@ pub struct Copied {
 pub enum CopyError {
     /// The source failed.
     #[error("cannot read the sessions to copy")]
-    Source(#[source] StoreError),
+    Source(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The target failed. What was copied stays; another copy goes on from there.
     #[error("cannot write the copy; run the same command again to complete it")]
     Target(#[source] StoreError),
@@ -34,50 +35,124 @@ pub enum CopyError {
     Unverified(SessionId),
 }
 
-/// How many sessions are copied at once.
-const AT_ONCE: usize = 256;
+/// Has sessions, which are gone through several times and never all held in memory.
+pub trait Source {
+    /// How many they are.
+    fn count(&self) -> usize;
 
-/// Copies all sessions of `from` into `to`, which must be empty, or have been filled by a copy that
-/// was interrupted. No service may use either. `progress` is called with how many of how many are
-/// done.
-///
-/// # Errors
-/// [`CopyError`] if they were not all copied.
-pub async fn copy(
-    from: &dyn SessionStore,
-    to: &dyn SessionStore,
-    mut progress: impl FnMut(usize, usize),
-) -> Result<Copied, CopyError> {
-    let sids = all(from).await.map_err(CopyError::Source)?;
-    let there = all(to).await.map_err(CopyError::Target)?;
-    let known: HashSet<_> = sids.iter().collect();
-    let mut foreign = there.iter().filter(|sid| !known.contains(sid)).count();
-    for some in there.chunks(AT_ONCE) {
-        let same = try_join_all(some.iter().map(|sid| is_same(from, to, *sid))).await?;
-        foreign += some.iter().zip(same).filter(|(sid, is_same)| known.contains(sid) && !is_same).count();
+    /// Whether this is one of them.
+    fn has(&self, sid: SessionId) -> bool;
+
+    /// All of them, some at a time.
+    fn portions(&self) -> impl Stream<Item = Result<Vec<Record>, CopyError>>;
+}
+
+/// How many sessions are copied at once.
+pub const PORTION: usize = 256;
+
+/// The sessions of a store.
+pub struct StoreSource<'a> {
+    store: &'a dyn SessionStore,
+    sids: Vec<SessionId>,
+    known: HashSet<SessionId>,
+}
+
+/// A copy that can be made: the target is empty, or was filled by one that was interrupted.
+pub struct Copy<'a, S> {
+    from: &'a S,
+    to: &'a dyn SessionStore,
+    there: HashSet<SessionId>,
+}
+
+impl<'a> StoreSource<'a> {
+    /// Those that `store` has now. No service may use it.
+    ///
+    /// # Errors
+    /// [`CopyError::Source`] if it does not say.
+    pub async fn of(store: &'a dyn SessionStore) -> Result<Self, CopyError> {
+        let sids = all(store).await.map_err(unread)?;
+        Ok(Self { store, known: sids.iter().copied().collect(), sids })
     }
-    if foreign > 0 {
-        return Err(CopyError::Foreign(foreign));
+}
+
+impl Source for StoreSource<'_> {
+    fn count(&self) -> usize {
+        self.sids.len()
     }
-    let there: HashSet<_> = there.into_iter().collect();
-    let missing: Vec<_> = sids.iter().filter(|sid| !there.contains(sid)).collect();
-    let mut done = there.len();
-    for some in missing.chunks(AT_ONCE) {
-        let copying = some.iter().map(async |&&sid| match from.load(sid).await.map_err(CopyError::Source)? {
-            Some(stored) => to.create(stored.record.clone()).await.map(drop).map_err(CopyError::Target),
-            None => Err(CopyError::Unverified(sid)),
-        });
-        try_join_all(copying).await?;
-        done += some.len();
-        progress(done, sids.len());
+
+    fn has(&self, sid: SessionId) -> bool {
+        self.known.contains(&sid)
     }
-    for some in sids.chunks(AT_ONCE) {
-        let same = try_join_all(some.iter().map(|sid| is_same(from, to, *sid))).await?;
-        if let Some((sid, _)) = some.iter().zip(same).find(|(_, is_same)| !is_same) {
-            return Err(CopyError::Unverified(*sid));
+
+    fn portions(&self) -> impl Stream<Item = Result<Vec<Record>, CopyError>> {
+        stream::iter(self.sids.chunks(PORTION)).then(|some| {
+            try_join_all(some.iter().map(async |&sid| {
+                let stored = self.store.load(sid).await.map_err(unread)?;
+                stored.map(|stored| stored.record.clone()).ok_or(CopyError::Unverified(sid))
+            }))
+        })
+    }
+}
+
+impl<'a, S: Source> Copy<'a, S> {
+    /// Looks whether the sessions of `from` can be copied into `to`, which must be empty, or have
+    /// been filled by a copy that was interrupted. No service may use it. Writes nothing.
+    ///
+    /// # Errors
+    /// [`CopyError`] if they cannot.
+    pub async fn check(from: &'a S, to: &'a dyn SessionStore) -> Result<Self, CopyError> {
+        let there: HashSet<_> = all(to).await.map_err(CopyError::Target)?.into_iter().collect();
+        let mut foreign = there.iter().filter(|sid| !from.has(**sid)).count();
+        if !there.is_empty() {
+            let mut portions = pin!(from.portions());
+            while let Some(mut some) = portions.try_next().await? {
+                some.retain(|record| there.contains(&record.sid));
+                let same = try_join_all(some.iter().map(|record| is_same(record, to))).await?;
+                foreign += same.into_iter().filter(|is_same| !is_same).count();
+            }
         }
+        if foreign > 0 { Err(CopyError::Foreign(foreign)) } else { Ok(Self { from, to, there }) }
     }
-    Ok(Copied { sessions: sids.len(), were_there: there.len() })
+
+    /// Copies them, and compares all. `progress` is called with how many of how many are done.
+    ///
+    /// # Errors
+    /// [`CopyError`] if they were not all copied.
+    pub async fn run(self, mut progress: impl FnMut(usize, usize)) -> Result<Copied, CopyError> {
+        let Self { from, to, there } = self;
+        let mut done = there.len();
+        let mut portions = pin!(from.portions());
+        while let Some(mut some) = portions.try_next().await? {
+            some.retain(|record| !there.contains(&record.sid));
+            if some.is_empty() {
+                continue;
+            }
+            done += some.len();
+            let copying = some.into_iter().map(|record| to.create(record));
+            try_join_all(copying).await.map_err(CopyError::Target)?;
+            progress(done, from.count());
+        }
+        let mut portions = pin!(from.portions());
+        while let Some(some) = portions.try_next().await? {
+            let same = try_join_all(some.iter().map(|record| is_same(record, to))).await?;
+            if let Some((record, _)) = some.iter().zip(same).find(|(_, is_same)| !is_same) {
+                return Err(CopyError::Unverified(record.sid));
+            }
+        }
+        Ok(Copied { sessions: from.count(), were_there: there.len() })
+    }
+}
+
+impl fmt::Debug for StoreSource<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StoreSource").field("count", &self.sids.len()).finish_non_exhaustive()
+    }
+}
+
+impl<S> fmt::Debug for Copy<'_, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Copy").field("there", &self.there.len()).finish_non_exhaustive()
+    }
 }
 
 async fn all(store: &dyn SessionStore) -> Result<Vec<SessionId>, StoreError> {
@@ -85,10 +160,13 @@ async fn all(store: &dyn SessionStore) -> Result<Vec<SessionId>, StoreError> {
     store.overdue(Timestamp::NEVER, usize::MAX).await
 }
 
-async fn is_same(from: &dyn SessionStore, to: &dyn SessionStore, sid: SessionId) -> Result<bool, CopyError> {
-    let source = from.load(sid).await.map_err(CopyError::Source)?;
-    let target = to.load(sid).await.map_err(CopyError::Target)?;
-    Ok(source.map(|stored| stored.record.clone()) == target.map(|stored| stored.record.clone()))
+async fn is_same(record: &Record, to: &dyn SessionStore) -> Result<bool, CopyError> {
+    let target = to.load(record.sid).await.map_err(CopyError::Target)?;
+    Ok(target.is_some_and(|stored| stored.record == *record))
+}
+
+fn unread(error: StoreError) -> CopyError {
+    CopyError::Source(error.into())
 }
 
 #[cfg(test)]
@@ -98,6 +176,14 @@ mod tests {
         contract::{cid, record, sid},
         memory::MemoryStore,
     };
+
+    async fn copy(
+        from: &MemoryStore,
+        to: &MemoryStore,
+        progress: impl FnMut(usize, usize),
+    ) -> Result<Copied, CopyError> {
+        Copy::check(&StoreSource::of(from).await?, to).await?.run(progress).await
+    }
 
     async fn full() -> MemoryStore {
         let store = MemoryStore::default();

@@ -10,7 +10,10 @@ use std::{
 
 use anyhow::Context;
 use relogin_bus::nats::{NatsBus, NatsConfig};
-use relogin_host::disk::NewFile;
+use relogin_host::{
+    disk::{self, NewFile},
+    errors::Chain,
+};
 use relogin_session::SessionId;
 use relogin_store::{Export, StoreError};
 use tokio::sync::mpsc;
@@ -67,6 +70,10 @@ impl BackingUp {
             Some(nats) => connect(BusKind::Nats(nats.clone())).await?.1,
             None => None,
         };
+        let folder = disk::folder_of(&self.file);
+        if let Err(error) = disk::remove_unfinished(folder, SystemTime::now()) {
+            tracing::warn!("cannot look for unfinished files in {}: {}", folder.display(), Chain(&error));
+        }
         let file = NewFile::beside(&self.file)
             .with_context(|| format!("cannot make a file in the folder of {}", self.file.display()))?;
         let made = u64::try_from(made).unwrap_or(u64::MAX);

@@ -5,7 +5,7 @@ use std::{io::Write, sync::Arc};
 use anyhow::Context;
 use relogin_bus::{Bus, nats::NatsConfig};
 use relogin_store::{
-    copy::{Copied, copy},
+    copy::{Copied, Copy, StoreSource},
     jetstream::Replicas,
 };
 use tokio::task::JoinHandle;
@@ -16,6 +16,7 @@ use super::{
     open::{connect, make_folder},
     retry_deadline::RetryDeadline,
     store::StorePlace,
+    unfinished,
 };
 use crate::instance::{Claim, ClaimError, Peers};
 
@@ -60,10 +61,14 @@ impl Copying {
                 failed.get_or_insert(error);
             }
         };
+        let source = StoreSource::of(from.as_ref()).await?;
+        let copy = Copy::check(&source, to.as_ref()).await?;
+        self.to.mark_unfinished(Some(unfinished::COPY), bus).await?;
         let Copied { sessions, were_there } =
-            copy(from.as_ref(), to.as_ref(), |done, of| report(format!("{done} of {of} sessions copied"))).await?;
+            copy.run(|done, of| report(format!("{done} of {of} sessions copied"))).await?;
         let seen = self.from.last_seen(bus).await.context("cannot read the last seen users of the source")?;
         self.to.keep_last_seen(seen, bus).await.context("cannot copy the last seen users")?;
+        self.to.mark_unfinished(None, bus).await?;
         report(format!("all sessions are copied and compared: {sessions}, of which were there already: {were_there}"));
         from.close().await.context("cannot close the source")?;
         to.close().await.context("cannot close the copy")?;

@@ -18,7 +18,11 @@ use relogin_store::{
     sled::SledStore,
 };
 
-use crate::{last_seen::LastSeenEntry, secret::SecretSource};
+use super::unfinished;
+use crate::{
+    bucket_entry::{self, BucketEntry},
+    secret::SecretSource,
+};
 
 /// The file in the data folder with what was last seen of the users.
 pub(super) const KNOWN_USERS: &str = "users.known";
@@ -146,6 +150,25 @@ impl StoreKind {
         }
     }
 
+    /// Refuses a data folder into which sessions were not all copied or restored. Before anything
+    /// is made in it: the secret may be missing, too.
+    pub(super) fn ensure_complete_folder(&self, data: &Path) -> anyhow::Result<()> {
+        match self {
+            Self::Sled => unfinished::ensure_complete_folder(data),
+            Self::JetStream(_) | Self::Memory => Ok(()),
+        }
+    }
+
+    /// The same of a bucket, which must be open.
+    pub(super) async fn ensure_complete_bucket(&self, nats: Option<&NatsBus>) -> anyhow::Result<()> {
+        match self {
+            Self::JetStream(bucket) => {
+                unfinished::ensure_complete_bucket(nats.context(NO_NATS)?.client(), &bucket.name).await
+            }
+            Self::Sled | Self::Memory => Ok(()),
+        }
+    }
+
     /// Opens it.
     pub(super) async fn open(&self, data: &Path, nats: Option<&NatsBus>) -> anyhow::Result<Arc<dyn SessionStore>> {
         Ok(match self {
@@ -206,15 +229,19 @@ impl StorePlace {
         }
     }
 
-    /// Opens what is there. Makes nothing: under a mistyped name it would be an empty store.
+    /// Opens what is there, and complete. Makes nothing: under a mistyped name it would be an empty
+    /// store.
     pub(super) async fn open_existing(&self, nats: Option<&NatsBus>) -> anyhow::Result<Arc<dyn SessionStore>> {
         match self {
             Self::Sled(data) => {
                 anyhow::ensure!(data.join("sessions").is_dir(), "there is no session store in {}", data.display());
+                unfinished::ensure_complete_folder(data)?;
                 StoreKind::Sled.open(data, nats).await
             }
             Self::JetStream(name) => {
-                Ok(Arc::new(JetStreamStore::open_existing(nats.context(NO_NATS)?.client(), name).await?))
+                let store = Arc::new(JetStreamStore::open_existing(nats.context(NO_NATS)?.client(), name).await?);
+                unfinished::ensure_complete_bucket(nats.context(NO_NATS)?.client(), name).await?;
+                Ok(store)
             }
         }
     }
@@ -232,6 +259,16 @@ impl StorePlace {
                 StoreKind::JetStream(bucket).open(Path::new(""), nats).await
             }
         }
+    }
+
+    /// Marks it as one that is being filled by this command, with which nothing starts; none: it
+    /// has all its sessions.
+    pub(super) async fn mark_unfinished(&self, by: Option<&str>, nats: Option<&NatsBus>) -> anyhow::Result<()> {
+        let marked = match self {
+            Self::Sled(data) => unfinished::mark_folder(data, by).map_err(Into::into),
+            Self::JetStream(name) => unfinished::mark_bucket(nats.context(NO_NATS)?.client(), name, by).await,
+        };
+        marked.context("cannot write whether the store is complete")
     }
 
     /// What was last seen of the users of a file. The service compares it with what they are when
@@ -268,8 +305,10 @@ impl StorePlace {
     }
 }
 
-async fn entry(bucket: &str, nats: Option<&NatsBus>) -> anyhow::Result<LastSeenEntry> {
-    LastSeenEntry::open(nats.context(NO_NATS)?.client(), bucket).await.map_err(|error| anyhow!(error))
+async fn entry(bucket: &str, nats: Option<&NatsBus>) -> anyhow::Result<BucketEntry> {
+    BucketEntry::open(nats.context(NO_NATS)?.client(), bucket, bucket_entry::USERS)
+        .await
+        .map_err(|error| anyhow!(error))
 }
 
 const NO_NATS: &str = "sessions in JetStream need a connection to NATS";

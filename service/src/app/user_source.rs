@@ -19,8 +19,9 @@ use super::{
     store::{KNOWN_USERS, LastSeenPlace, StoreKind},
 };
 use crate::{
+    bucket_entry::{self, BucketEntry},
     instance::{Claim, Peers},
-    last_seen::{LastSeenEntry, SharedUsers},
+    last_seen::SharedUsers,
 };
 
 /// The user source, as far as it can be set up before there is a bus.
@@ -99,7 +100,7 @@ impl UserSource {
         };
         let (Some(nats), Some(claim)) = (nats, claim) else { return Ok(()) };
         let sharing = async {
-            let entry = LastSeenEntry::open(nats.client(), &bucket.name).await?;
+            let entry = BucketEntry::open(nats.client(), &bucket.name, bucket_entry::USERS).await?;
             follower.share(SharedUsers::new(entry, claim.handle(), peers.clone())).await
         };
         let shared = sharing.await.map_err(|error| anyhow::anyhow!(error));

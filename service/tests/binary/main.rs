@@ -11,6 +11,7 @@ mod cluster;
 mod connections;
 mod control;
 mod crash;
+mod cut_short;
 mod gateway_options;
 mod instances;
 mod jetstream;
