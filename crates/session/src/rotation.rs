@@ -79,7 +79,8 @@ pub fn rotation(
 /// The same for a session whose keys travel in a cookie. No script can note an attempt there, nor
 /// keep two tabs from sending it at once: so the key before the newest is as good as the newest,
 /// however late and from wherever it comes. What is older has been replaced twice, and its browser
-/// has had both. If the session has a device key, whoever comes without it changes nothing.
+/// has had both. If the session has a device key, whoever comes without it changes nothing, and
+/// nobody else can have a key that is newer than the record.
 #[must_use]
 pub fn in_cookie(record: &Record, presented: u64, is_young: bool, proof: Proof) -> KeyUse {
     match proof {
@@ -88,6 +89,7 @@ pub fn in_cookie(record: &Record, presented: u64, is_young: bool, proof: Proof) 
         _ => {}
     }
     match presented.checked_add(1).map(|next| next.cmp(&record.generation)) {
+        _ if presented > record.generation && record.is_bound() => KeyUse::Recover,
         _ if presented > record.generation => KeyUse::StoreRolledBack,
         _ if presented == record.generation && !is_young => KeyUse::Rotate,
         Some(Ordering::Less) => KeyUse::ReuseDetected,

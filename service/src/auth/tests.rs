@@ -8,6 +8,7 @@ mod device;
 mod header_login;
 mod order;
 mod overdue;
+mod restored;
 mod session_list;
 
 use std::{future::pending, time::Duration};
@@ -99,12 +100,23 @@ impl Rig {
 
     /// The same, with another clock and other lifetimes.
     async fn at(clock: Arc<dyn Clock>, policy: Policy, bus: Arc<LocalBus>, options: AuthOptions) -> Self {
+        Self::over(Arc::new(MemoryStore::new()), clock, policy, bus, options).await
+    }
+
+    /// The same, with these sessions.
+    async fn over(
+        store: Arc<MemoryStore>,
+        clock: Arc<dyn Clock>,
+        policy: Policy,
+        bus: Arc<LocalBus>,
+        options: AuthOptions,
+    ) -> Self {
         let (gate, is_open) = watch::channel(true);
         let (password, hers) = watch::channel("sesame");
         let users: Arc<dyn UserDirectory> = Arc::new(Doorman { gate: is_open, password: hers });
         let rules = Rules { policy, keyring: Keyring::new(vec![vec![7; 32]]).unwrap() };
         let at_once = users.at_once();
-        let sessions = Sessions::new("session", rules, Arc::new(MemoryStore::new()), Arc::clone(&users), bus.clone());
+        let sessions = Sessions::new("session", rules, store, Arc::clone(&users), bus.clone());
         let (audit, trail) = Audit::new(None, Some((bus.clone(), AUDIT.to_owned())));
         tokio::spawn(trail.run(CancellationToken::new()));
         let sessions = Arc::new(sessions.with_audit(audit).with_clock(clock));

@@ -139,6 +139,7 @@ pub(super) fn refresh(record: Option<&Record>, used: Refresh, rules: &Rules, now
     }
     let outcome = match in_cookie(record, used.key.generation, is_young(record, rules, now), used.proof) {
         KeyUse::Rotate => Outcome::Rotated,
+        KeyUse::Recover => Outcome::Recovered,
         KeyUse::ReuseDetected => return reuse_detected(record),
         KeyUse::StoreRolledBack => return disposed(record, Outcome::StoreRolledBack),
         KeyUse::ProofMissing => return refused(Outcome::ProofMissing),
@@ -151,7 +152,8 @@ pub(super) fn refresh(record: Option<&Record>, used: Refresh, rules: &Rules, now
     let mut next = record.clone();
     next.seen(used.remote_addr, now);
     next.key_deadline = key_deadline(record.session_deadline, rules, now);
-    if outcome == Outcome::Rotated {
+    if matches!(outcome, Outcome::Rotated | Outcome::Recovered) {
+        next.generation = used.key.generation;
         next.rotate(record.made_by.connection.clone(), None, now);
     }
     let reply = Next::Reply(Ok(Some(grant_with(&keyring, &next, rules, now))));

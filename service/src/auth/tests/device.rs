@@ -6,6 +6,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use relogin_bus::{Bus, local::LocalBus};
 use relogin_session::Policy;
+use relogin_store::memory::MemoryStore;
 use serde_json::{Map, Value as Json, json};
 use tokio::time::{Instant, advance};
 
@@ -23,17 +24,22 @@ const KEY: &str = "__Host-relogin-key-session";
 const MINUTE: u64 = 60;
 
 async fn rig_with(dbsc: bool) -> Rig {
+    rig_over(Arc::default(), Arc::new(RuntimeClock::new()), dbsc).await
+}
+
+/// With these sessions.
+pub(super) async fn rig_over(store: Arc<MemoryStore>, clock: Arc<RuntimeClock>, dbsc: bool) -> Rig {
     let options = AuthOptions { cookie_session: true, dbsc, throttle: ThrottleKind::Off, ..AuthOptions::default() };
     let policy =
         Policy { key_lifetime: 86_400_000, session_lifetime: 864_000_000, refresh: 60_000, revoke_within: None };
-    Rig::at(Arc::new(RuntimeClock::new()), policy, Arc::new(LocalBus::new()), options).await
+    Rig::over(store, clock, policy, Arc::new(LocalBus::new()), options).await
 }
 
 async fn rig() -> Rig {
     rig_with(true).await
 }
 
-async fn pass(seconds: u64) {
+pub(super) async fn pass(seconds: u64) {
     advance(Duration::from_secs(seconds)).await;
 }
 
@@ -45,7 +51,7 @@ struct Registered {
 }
 
 /// A browser: its cookies, and its device.
-struct Browser<'a> {
+pub(super) struct Browser<'a> {
     rig: &'a Rig,
     /// Each cookie's value, and when it expires.
     jar: BTreeMap<String, (String, Instant)>,
@@ -56,15 +62,20 @@ struct Browser<'a> {
 }
 
 impl<'a> Browser<'a> {
-    fn new(rig: &'a Rig, device: Option<TestDevice>) -> Self {
+    pub(super) fn new(rig: &'a Rig, device: Option<TestDevice>) -> Self {
         let forever = Instant::now() + Duration::from_secs(86_400 * 400);
         let cookie = ("__Host-relogin-session".to_owned(), ("AAAAAAAAAAAAAAAAAAAAAA".to_owned(), forever));
         Self { rig, jar: [cookie].into(), device, registered: None, signatures: 0 }
     }
 
     /// Whoever has copied the cookies, and nothing else.
-    fn copied(&self) -> Self {
+    pub(super) fn copied(&self) -> Self {
         Self { jar: self.jar.clone(), ..Self::new(self.rig, None) }
+    }
+
+    /// The same browser, at another service.
+    pub(super) fn at(self, rig: &Rig) -> Browser<'_> {
+        Browser { rig, jar: self.jar, device: self.device, registered: self.registered, signatures: self.signatures }
     }
 
     fn cookies(&mut self) -> String {
@@ -96,7 +107,7 @@ impl<'a> Browser<'a> {
         answer
     }
 
-    async fn post(&mut self, method: &str, more: &[(&str, &str)]) -> Json {
+    pub(super) async fn post(&mut self, method: &str, more: &[(&str, &str)]) -> Json {
         self.send("http", &format!("/api/session/{method}"), more).await
     }
 
@@ -123,7 +134,7 @@ impl<'a> Browser<'a> {
     }
 
     /// The page's request for the next key, with the text from its login or without.
-    async fn refresh(&mut self, shown: &str) -> Json {
+    pub(super) async fn refresh(&mut self, shown: &str) -> Json {
         self.before().await;
         let answer = self.post("refresh", &[("X-Relogin", shown)]).await;
         if let Some(offer) = offer_in(&answer)
@@ -145,14 +156,14 @@ impl<'a> Browser<'a> {
         answer
     }
 
-    async fn log_in(&mut self, cid: &str) -> Json {
+    pub(super) async fn log_in(&mut self, cid: &str) -> Json {
         let payload = self.payload(cid, "/", &[], &credentials());
         let result = self.rig.ask("auth.session.login", payload).await["result"].clone();
         self.refresh(result["reloginKey"].as_str().unwrap()).await
     }
 
     /// Opens a WebSocket. Returns who is logged in there.
-    async fn connect(&mut self, cid: &str) -> Json {
+    pub(super) async fn connect(&mut self, cid: &str) -> Json {
         self.before().await;
         self.send(cid, "/ws", &[("Upgrade", "websocket")]).await;
         self.rig.ask(&format!("get.session.user.{cid}"), "").await["result"]["model"]["id"].clone()
@@ -194,7 +205,7 @@ fn challenge_in(answer: &Json) -> String {
     challenge.strip_prefix('"').unwrap().split_once('"').unwrap().0.to_owned()
 }
 
-fn status(answer: &Json) -> u64 {
+pub(super) fn status(answer: &Json) -> u64 {
     answer["meta"]["status"].as_u64().unwrap_or(204)
 }
 
