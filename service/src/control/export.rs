@@ -144,3 +144,94 @@ async fn line_of(reader: &mut BufReader<UnixStream>) -> Result<Vec<u8>, ExportEr
 fn read<T: serde::de::DeserializeOwned>(line: &[u8]) -> Result<T, ExportError> {
     serde_json::from_slice(line).map_err(|error| ExportError::Unreadable(error.into()))
 }
+
+#[cfg(test)]
+mod tests {
+    use relogin_session::{ConnectionId, Timestamp, UserId};
+    use relogin_store::memory::MemoryStore;
+    use tokio::{
+        io::{AsyncReadExt, duplex},
+        time::{Instant, sleep},
+    };
+
+    use super::*;
+
+    /// As many as 12 portions have.
+    const SESSIONS: u16 = 3_000;
+
+    async fn store() -> MemoryStore {
+        let store = MemoryStore::default();
+        for n in 0..SESSIONS {
+            let mut id = [0; 16];
+            id[..2].copy_from_slice(&n.to_be_bytes());
+            let connection = ConnectionId::parse(&format!("c{n}")).unwrap();
+            store.create(Record::new(SessionId(id), id, UserId::Number(1), connection, Timestamp(1))).await.unwrap();
+        }
+        store
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_takes_no_portion_in_time_gets_no_more() {
+        let (store, (mut ours, mut theirs)) = (store().await, duplex(1024));
+        let began = Instant::now();
+        // Some is taken at once, and nothing after it.
+        let (sent, ()) = tokio::join!(send(&store, &mut ours), async {
+            theirs.read_exact(&mut [0; 4096]).await.unwrap();
+        });
+        assert_eq!((sent.unwrap_err().kind(), began.elapsed()), (io::ErrorKind::TimedOut, PORTION_DEADLINE));
+        // The store is there for others, and the next export.
+        let (mut ours, mut theirs) = duplex(1024);
+        let mut all = String::new();
+        let (sent, ()) = tokio::join!(
+            async {
+                let sent = send(&store, &mut ours).await;
+                drop(ours);
+                sent
+            },
+            async {
+                theirs.read_to_string(&mut all).await.unwrap();
+            }
+        );
+        sent.unwrap();
+        assert_eq!(all.lines().count(), usize::from(SESSIONS) + 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_takes_each_portion_in_time_gets_all_however_long_that_takes() {
+        let (store, (mut ours, mut theirs)) = (store().await, duplex(1024));
+        let (began, mut all) = (Instant::now(), Vec::new());
+        let sending = async {
+            let sent = send(&store, &mut ours).await;
+            drop(ours);
+            sent
+        };
+        // A portion is 256 sessions of some 150 bytes, and takes two or three times as long.
+        let reading = async {
+            let mut some = vec![0; 20 << 10];
+            loop {
+                let mut read = 0;
+                while read < some.len() {
+                    match theirs.read(&mut some[read..]).await.unwrap() {
+                        0 => {
+                            all.extend_from_slice(&some[..read]);
+                            return;
+                        }
+                        more => read += more,
+                    }
+                }
+                all.extend_from_slice(&some);
+                sleep(PORTION_DEADLINE / 3).await;
+            }
+        };
+        let (sent, ()) = tokio::join!(sending, reading);
+        sent.unwrap();
+        assert!(began.elapsed() > PORTION_DEADLINE * 2, "{:?}", began.elapsed());
+        let lines: Vec<ExportLine> = all
+            .split(|byte| *byte == b'\n')
+            .filter(|line| !line.is_empty())
+            .map(|line| serde_json::from_slice(line).unwrap())
+            .collect();
+        assert_eq!(lines.len(), usize::from(SESSIONS) + 1);
+        assert_eq!(lines.last(), Some(&ExportLine::End { unreadable: Vec::new() }));
+    }
+}
