@@ -274,12 +274,19 @@ impl App {
         });
         if config.control_nats {
             let requests = control::bus::listen(bus.as_ref(), &control.name).await?;
-            let (bus, control) = (Arc::clone(&bus), Arc::clone(&control));
+            let (bus, operated) = (Arc::clone(&bus), Arc::clone(&control));
             let answer = move |request: Bytes| {
-                let control = Arc::clone(&control);
+                let control = Arc::clone(&operated);
                 async move { control.answer(&request).await }
             };
-            doors.open("answering operators on NATS", |stop| control::bus::run(requests, bus, answer, stop));
+            let (answering, one_of_all) = (Arc::clone(&bus), Arc::clone(&control));
+            doors.open("answering operators on NATS", |stop| control::bus::run(requests, answering, answer, stop));
+            let requests = control::bus::listen_for_each(bus.as_ref(), &control.name).await?;
+            let answer = move |request: Bytes| {
+                let control = Arc::clone(&one_of_all);
+                async move { control.answer_as_one_of_all(&request).await }
+            };
+            doors.open("answering those who ask all instances", |stop| control::bus::run(requests, bus, answer, stop));
         }
         if let Some(socket) = control_socket {
             doors.open("answering operators", |stop| socket.run(control, stop));

@@ -86,6 +86,14 @@ impl Control {
         answer.unwrap_or_else(ControlAnswer::Error)
     }
 
+    /// Answers a request that all instances get: only what differs between them.
+    pub async fn answer_as_one_of_all(&self, line: &[u8]) -> ControlAnswer {
+        match ControlRequest::read(line) {
+            Ok(ControlRequest::Status) | Err(_) => self.answer(line).await,
+            Ok(_) => ControlAnswer::Error(ControlRefusal::is_for_one()),
+        }
+    }
+
     async fn status(&self) -> Status {
         let Health { store, bus, peers, gateway, .. } = &self.health;
         let sessions = async { timeout(COUNTING, store.as_ref()?.count()).await.ok()?.ok() };

@@ -31,7 +31,9 @@ impl OperatorPlace {
                 let (bus, nats) = connect(BusKind::Nats(nats)).await?;
                 if let Some(nats) = nats {
                     // Nobody answers a message without a reply subject.
-                    nats.publish_or_refuse(&control::bus::subject(&name), Bytes::new()).await?;
+                    for subject in [control::bus::subject(&name), control::bus::subject_of_each(&name)] {
+                        nats.publish_or_refuse(&subject, Bytes::new()).await?;
+                    }
                 }
                 ControlPlace::Bus(bus, name)
             }

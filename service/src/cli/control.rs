@@ -1,6 +1,7 @@
 //! `relogin status` and its like: what operators ask a running service, and how its answers are
 //! shown. Must not know how the service is reached.
 
+mod instances;
 pub(super) mod sessions;
 mod status;
 mod table;
@@ -11,7 +12,7 @@ use anyhow::Context;
 use clap::Args;
 use relogin_bus::nats::NatsConfig;
 
-use self::sessions::SessionCommand;
+use self::{instances::AllInstances, sessions::SessionCommand};
 use super::{ConfigArgs, nats::NatsLogin};
 use crate::{
     config::Options,
@@ -32,7 +33,8 @@ pub(super) struct PlaceArgs {
     /// The socket of the service [default: control.sock in the data folder]
     #[arg(long, env = "RELOGIN_CONTROL_SOCKET", value_name = "PATH", global = true)]
     pub(super) control_socket: Option<PathBuf>,
-    /// Ask on NATS, in place of the socket: a service with --control-nats, any of its instances
+    /// Ask on NATS, in place of the socket: a service with --control-nats, all of its instances for
+    /// their status, any of them for the rest
     #[arg(long, value_name = "URL", global = true)]
     pub(super) nats: Option<String>,
     #[command(flatten)]
@@ -103,6 +105,9 @@ pub async fn run(
     out: &mut impl Write,
 ) -> anyhow::Result<CommandOutcome> {
     match command {
+        ControlCommand::Status { json } if matches!(place, ControlPlace::Bus(..)) => {
+            status_of_all(place, json, out).await
+        }
         ControlCommand::Status { json } => match place.ask(&ControlRequest::Status).await? {
             ControlAnswer::Status(status) => {
                 if json { print_json(&status, out) } else { status::print(&status, out) }.context(NO_OUTPUT)?;
@@ -112,6 +117,17 @@ pub async fn run(
         },
         ControlCommand::Session(command) => sessions::run(place, command, out).await,
     }
+}
+
+/// A row for each instance that answers, and for each that should and does not.
+async fn status_of_all(place: &ControlPlace, json: bool, out: &mut impl Write) -> anyhow::Result<CommandOutcome> {
+    let are_all = |answers: &[ControlAnswer]| AllInstances::of(answers.to_vec()).0.missing.is_empty();
+    let answers = place.ask_each(&ControlRequest::Status, are_all).await?;
+    let (all, refused) = AllInstances::of(answers);
+    if json { print_json(&all, out) } else { all.print(out) }.context(NO_OUTPUT)?;
+    let mut outcome = CommandOutcome { code: if all.are_ready() { 0 } else { FAILED }, ..CommandOutcome::default() };
+    refused.into_iter().for_each(|answer| outcome.add(CommandOutcome::refused(answer)));
+    Ok(outcome)
 }
 
 /// For programs: one line.

@@ -1,5 +1,5 @@
-//! Carries the requests of operators over the message bus: to one of the instances of a name. Must
-//! not know what is asked.
+//! Carries the requests of operators over the message bus: to one of the instances of a name, or to
+//! each of them. Must not know what is asked.
 //!
 //! Whoever may publish to the subject may do everything that operators may, so a service listens
 //! only if that is asked for.
@@ -24,16 +24,22 @@ const AT_ONCE: usize = 8;
 /// How long a request may wait: whoever sent it has given up by then.
 const WAITING: Duration = Duration::from_secs(5);
 
-/// The subject on which services of `name` are asked.
+/// The subject on which one of the services of `name` is asked.
 #[must_use]
 pub fn subject(name: &str) -> String {
     format!("relogin.{name}.control")
 }
 
-/// The permission that a service needs for it.
+/// The subject on which each of them is asked.
+#[must_use]
+pub fn subject_of_each(name: &str) -> String {
+    format!("relogin.{name}.control.each")
+}
+
+/// The permissions that a service needs for them.
 #[must_use]
 pub fn needs(name: &str) -> Vec<Need> {
-    vec![Need::subscribe(subject(name))]
+    vec![Need::subscribe(subject(name)), Need::subscribe(subject_of_each(name))]
 }
 
 /// Listens for requests to `name`, of which each goes to one instance.
@@ -42,6 +48,14 @@ pub fn needs(name: &str) -> Vec<Need> {
 /// [`BusError`] if the bus fails.
 pub async fn listen(bus: &dyn Bus, name: &str) -> Result<Subscription, BusError> {
     bus.subscribe_with_group(&[], &format!("relogin-{name}"), &[subject(name)]).await
+}
+
+/// Listens for requests to each of the instances of `name`.
+///
+/// # Errors
+/// [`BusError`] if the bus fails.
+pub async fn listen_for_each(bus: &dyn Bus, name: &str) -> Result<Subscription, BusError> {
+    bus.subscribe(&[subject_of_each(name)]).await
 }
 
 /// Has `answer` answer requests until `stop`. Those that were begun by then are answered.

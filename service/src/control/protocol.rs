@@ -321,6 +321,13 @@ impl ControlRefusal {
         Self { code: RefusalCode::InvalidRequest, message: message.to_owned() }
     }
 
+    /// All instances were asked for what one of them would do.
+    #[must_use]
+    pub fn is_for_one() -> Self {
+        let message = "all instances are asked for their status alone; ask one of them for this";
+        Self { code: RefusalCode::InvalidRequest, message: message.to_owned() }
+    }
+
     /// The request is too long.
     #[must_use]
     pub fn too_long() -> Self {

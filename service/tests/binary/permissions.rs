@@ -83,6 +83,11 @@ async fn missing_nats_permissions_are_reported_at_the_start() {
             "--control-nats",
             r#"subscribe to "relogin.session.control""#,
         ),
+        (
+            r#"subscribe: { deny: "relogin.session.control.each" }"#,
+            "--control-nats",
+            r#"subscribe to "relogin.session.control.each""#,
+        ),
     ] {
         let nats = Permitting::start(permissions);
         let demo = if options.contains("--users") { "" } else { "--demo" };

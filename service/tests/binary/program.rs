@@ -86,6 +86,11 @@ impl Ran {
         (status.code(), String::from_utf8_lossy(stderr).into_owned())
     }
 
+    /// The output, whatever came of the run.
+    pub(crate) fn output(&self) -> &[u8] {
+        &self.output.stdout
+    }
+
     /// The one line with which a run refused.
     pub(crate) fn refused(&self) -> String {
         let Output { status, stdout, stderr } = &self.output;

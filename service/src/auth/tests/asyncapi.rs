@@ -46,9 +46,9 @@ fn the_methods_and_resources_are_those_that_are_answered() {
     for method in methods() {
         assert!(subjects.contains(&format!("auth.session.{method}")), "{method}");
     }
-    let control = control::bus::subject("session");
-    assert!(subjects.contains(&control));
-    for subject in subjects.iter().filter(|subject| **subject != control) {
+    let control = [control::bus::subject("session"), control::bus::subject_of_each("session")];
+    assert!(control.iter().all(|subject| subjects.contains(subject)));
+    for subject in subjects.iter().filter(|subject| !control.contains(subject)) {
         let filled = subject.replace("{cid}", "c1").replace("{instance}", "i1").replace("{method}", "refresh");
         let filled = filled.replace("{id}", &SessionId([1; 16]).to_string());
         let route = Route::of(&filled, "session");

@@ -12,11 +12,7 @@ use crate::control::protocol::{BusStatusKind, Status};
 /// A line for each thing, aligned.
 pub(super) fn print(status: &Status, out: &mut impl Write) -> io::Result<()> {
     let count = |count: Option<u64>| count.map_or_else(|| "unknown".to_owned(), |count| count.to_string());
-    let ready = match (&status.problem, status.ready) {
-        (_, true) => "yes".to_owned(),
-        (Some(problem), false) => format!("no: {problem}"),
-        (None, false) => "no".to_owned(),
-    };
+    let ready = ready(status);
     let started = format_rfc3339_seconds(UNIX_EPOCH + Duration::from_millis(status.started));
     let bus = match (status.bus.kind, status.bus.connected) {
         (BusStatusKind::Local, _) => "in the process",
@@ -42,6 +38,15 @@ pub(super) fn print(status: &Status, out: &mut impl Write) -> io::Result<()> {
         writeln!(out, "{what:12}{}", how.replace(char::is_control, "\u{fffd}"))?;
     }
     Ok(())
+}
+
+/// Whether it can answer clients, and why not.
+pub(super) fn ready(status: &Status) -> String {
+    match (&status.problem, status.ready) {
+        (_, true) => "yes".to_owned(),
+        (Some(problem), false) => format!("no: {problem}"),
+        (None, false) => "no".to_owned(),
+    }
 }
 
 #[cfg(test)]
