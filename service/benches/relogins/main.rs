@@ -3,6 +3,7 @@
 //! what counts is the ratio, for machines differ and are busy.
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a program for people who measure")]
 
+mod backup;
 mod client;
 mod cluster;
 mod contender;
@@ -15,7 +16,7 @@ mod responder;
 
 use std::path::Path;
 
-const PARTS: [&str; 7] = ["pace", "single", "bound", "flood", "million", "jetstream", "bucket"];
+const PARTS: [&str; 8] = ["pace", "single", "bound", "flood", "million", "backup", "jetstream", "bucket"];
 
 fn main() {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
@@ -41,6 +42,7 @@ fn run(part: &str, runtime: &tokio::runtime::Runtime) {
         "flood" => runtime.block_on(flood::flood()),
         "jetstream" => runtime.block_on(jetstream::jetstream()),
         "bucket" => runtime.block_on(jetstream::bucket()),
+        "backup" => runtime.block_on(backup::backup()),
         "million" => runtime.block_on(million::million()),
         _ => println!("  there is no such part; there are {PARTS:?}"),
     }
