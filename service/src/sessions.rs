@@ -365,8 +365,8 @@ impl Sessions {
             self.events.ask_to_renew(&sids).await?;
             self.liveness_probe.asked(&sids, Instant::now());
         }
-        for (sid, unresponsive) in self.liveness_probe.over(Instant::now()) {
-            self.serve(&SessionRequest::OnSession(sid, Command::Prune { unresponsive })).await.map(drop)?;
+        for (sid, prune) in self.liveness_probe.over(Instant::now()) {
+            self.serve(&SessionRequest::OnSession(sid, prune)).await.map(drop)?;
         }
         Ok(self.liveness_probe.next())
     }

@@ -14,7 +14,7 @@
 //! | logout of another session than the connection's (see below) | nothing | its token names it: removed, its connections cleared · else nothing | as live |
 //! | detach | nothing | the connection is off the session | as live |
 //! | abandon | nothing | no key of it was used and it is on no other connection: removed · else as detach | as live |
-//! | prune | nothing | the unresponsive connections are cleared and off the session | as live |
+//! | prune | nothing | the unresponsive connections that have not relogged in since are cleared and off the session | as live |
 //! | expire | nothing | nothing | removed, its connections cleared |
 //! | user changed | nothing | its connections set, or, user removed: removed, its connections cleared | nothing |
 //! | revoke for a user (see `machine/revoke.rs`) | `NoSuchSession` | of the user: removed, its connections cleared · else `NoSuchSession` | `NoSuchSession` |
@@ -131,6 +131,8 @@ pub enum Command {
     Prune {
         /// Those that have not answered.
         unresponsive: Vec<ConnectionId>,
+        /// The connection whose relogin was the reason to ask: the last one to use the key then.
+        asked_by: ConnectionId,
     },
     /// A deadline may have passed.
     Expire,
@@ -236,7 +238,7 @@ pub fn decide(record: Option<&Record>, command: Command, rules: &Rules, now: Tim
         Command::Logout { connection, sid, held, token } => end::logout(record, &connection, sid, held, token),
         Command::Detach { connection } => end::detach(record, &connection),
         Command::Abandon { connection } => end::abandon(record, &connection),
-        Command::Prune { unresponsive } => end::prune(record, &unresponsive),
+        Command::Prune { unresponsive, asked_by } => end::prune(record, &unresponsive, &asked_by),
         Command::Expire => end::expire(record, now),
         Command::UserChanged { user } => user::changed(record, user, now),
         Command::RevokeForUser { by } => revoke::revoke(record, by.as_ref(), rules, now),

@@ -191,7 +191,7 @@ impl World {
             }
             Step::Prune { from, to } => {
                 let unresponsive = (from..to).map(cid).collect();
-                self.apply(Command::Prune { unresponsive });
+                self.apply(Command::Prune { unresponsive, asked_by: cid(to) });
             }
             Step::Revoke { by_user, is_live } => {
                 // From another session: the user's, or a stranger's.

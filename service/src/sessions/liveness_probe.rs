@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use relogin_session::{ConnectionId, Record, SessionId};
+use relogin_session::{Command, ConnectionId, Record, SessionId};
 use tokio::{sync::Notify, time::Instant};
 
 /// The probe threshold: a session with more connections than this is probed.
@@ -42,7 +42,8 @@ impl LivenessProbe {
     pub(super) fn relogged_in(&self, record: &Record, here: &ConnectionId) {
         let mut rounds = self.rounds();
         if let Some(round) = rounds.get_mut(&record.sid) {
-            // It is alive; whether its gateway supports the probe is another matter.
+            // It is alive; whether its gateway supports the probe is another matter. (Of relogins
+            // at other processes the record tells.)
             if round.here != *here {
                 round.unresponsive.retain(|unresponsive| unresponsive != here);
             }
@@ -76,16 +77,16 @@ impl LivenessProbe {
         }
     }
 
-    /// The sessions whose time to answer is over, each with the connections that are to leave. They
-    /// may be probed again from now on.
-    pub(super) fn over(&self, now: Instant) -> Vec<(SessionId, Vec<ConnectionId>)> {
+    /// The sessions whose time to answer is over, each with what is to be done to it: connections
+    /// leave. They may be probed again from now on.
+    pub(super) fn over(&self, now: Instant) -> Vec<(SessionId, Command)> {
         let over =
             self.rounds().extract_if(|_, round| round.until.is_some_and(|until| until <= now)).collect::<Vec<_>>();
         let says_something =
             |round: &Round| !round.unresponsive.is_empty() && !round.unresponsive.contains(&round.here);
         over.into_iter()
             .filter(|(_, round)| says_something(round))
-            .map(|(sid, round)| (sid, round.unresponsive))
+            .map(|(sid, Round { here, unresponsive, .. })| (sid, Command::Prune { unresponsive, asked_by: here }))
             .collect()
     }
 

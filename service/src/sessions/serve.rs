@@ -234,6 +234,7 @@ impl Sessions {
             }
             (Write::Replace(next), Some(stored)) => {
                 let (leaving, staying) = effects.iter().partition::<Vec<_>, _>(|effect| effect.leaves(effects));
+                self.check_those_who_leave(effects);
                 self.events.publish(leaving).await?;
                 self.store.replace(next.clone(), stored.revision).instrument(spans::wait("store replace")).await?;
                 self.events.publish(staying).await?;

@@ -9,6 +9,10 @@
 //!   before they are answered, relogins right after it, together with those that came meanwhile.
 //!   What could not be checked, because the store did not answer, and connections that were shown a
 //!   user only, as in each refresh, are checked a moment later.
+//! - **Who leaves is cleared before the write**, so that the check after it says too little:
+//!   another process may have sent the connection something in between, and checked it when the
+//!   write was not done. So it is cleared once more after the write; and if that is not done,
+//!   checked later.
 //! - **A connection on two sessions** is found by both processes that put it there. It stays on the
 //!   one that was written last. A login that loses it in this way was not answered, and leaves no
 //!   session behind.
@@ -22,10 +26,10 @@ mod notes;
 use std::collections::HashMap;
 
 use relogin_session::{
-    Command, ConnectionId, Decision, Next, Record, SessionId, Write,
+    Command, ConnectionId, Decision, Effect, Next, Record, SessionId, Write,
     machine::{
         events_for,
-        several::{apart, last_tokens, shown_only},
+        several::{apart, cleared_early, last_tokens, shown_only},
     },
 };
 use relogin_store::{StoreError, Stored};
@@ -106,6 +110,14 @@ impl Sessions {
         Ok(ours)
     }
 
+    /// Notes that connections are to be checked that are about to be cleared before the write that
+    /// takes them off their session: if that is not done, nobody else checks them.
+    pub(super) fn check_those_who_leave(&self, effects: &[Effect]) {
+        if self.store.is_shared() {
+            self.unconfirmed.add(cleared_early(effects).map(|connection| (connection.clone(), None)));
+        }
+    }
+
     /// Makes sure that connections know what the store says by now, after they were sent what was
     /// decided, or notes that this is to be done. Their guard must be held. Returns those that are
     /// on several sessions, or on another one.
@@ -126,7 +138,13 @@ impl Sessions {
         if decision.may_be_confirmed_later() && self.unconfirmed.add_urgent(&last_tokens) {
             return Ok(Vec::new());
         }
-        self.correct(&mut last_tokens.clone()).await?;
+        let mut sent = last_tokens.clone();
+        if let Write::Replace(_) = &decision.write {
+            for connection in cleared_early(effects) {
+                sent.insert(connection, self.send_state(connection).await?);
+            }
+        }
+        self.correct(&mut sent).await?;
         self.apart(last_tokens).await
     }
 

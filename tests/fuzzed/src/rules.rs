@@ -45,7 +45,11 @@ impl World {
             2 => Command::Logout { connection, sid: None, held: token, token },
             3 => Command::Detach { connection },
             4 => Command::Abandon { connection },
-            5 => Command::Prune { unresponsive: vec![connection] },
+            5 => {
+                let last = self.record.as_ref().and_then(|record| record.connections.last()).cloned();
+                let asked_by = last.unwrap_or_else(|| connection.clone());
+                Command::Prune { unresponsive: vec![connection], asked_by }
+            }
             6 => Command::Expire,
             7 => {
                 self.now = self.now.plus(u64::from(supply.byte()));

@@ -60,10 +60,15 @@ pub(super) fn abandon(record: Option<&Record>, connection: &ConnectionId) -> Dec
     detach(record, connection)
 }
 
-pub(super) fn prune(record: Option<&Record>, unresponsive: &[ConnectionId]) -> Decision {
+pub(super) fn prune(record: Option<&Record>, unresponsive: &[ConnectionId], asked_by: &ConnectionId) -> Decision {
     let Some(record) = record else { return Decision::keep(Ok(None), Outcome::NotLoggedIn) };
-    let (leaving, staying): (Vec<_>, Vec<_>) =
-        record.connections.iter().cloned().partition(|connection| unresponsive.contains(connection));
+    // Whoever uses the key becomes the last of them. So those behind the one that was the last when
+    // they were asked have relogged in since, be it at another process, and are there.
+    let asked = record.connections.iter().position(|connection| connection == asked_by).unwrap_or_default();
+    let is_leaving = |(place, connection): &(usize, ConnectionId)| *place < asked && unresponsive.contains(connection);
+    let (leaving, staying): (Vec<_>, Vec<_>) = record.connections.iter().cloned().enumerate().partition(is_leaving);
+    let [leaving, staying] = [leaving, staying].map(|some| some.into_iter().map(|(_, connection)| connection));
+    let (leaving, staying) = (leaving.collect::<Vec<_>>(), staying.collect());
     if leaving.is_empty() {
         return Decision::keep(Ok(None), Outcome::StillAlive);
     }

@@ -24,6 +24,14 @@ pub fn shown_only(effects: &[Effect]) -> impl Iterator<Item = &ConnectionId> {
     })
 }
 
+/// The connections that leave a session that goes on: they are cleared before the write.
+pub fn cleared_early(effects: &[Effect]) -> impl Iterator<Item = &ConnectionId> {
+    effects.iter().filter_map(|effect| match effect {
+        Effect::SetToken(connection, None) => Some(connection),
+        _ => None,
+    })
+}
+
 /// The session that a connection stays on, and those that it has to leave, if another process has
 /// put it on another session than its `last_token` names. `sessions` are those that it is on, the
 /// one that was written last first.
@@ -70,6 +78,8 @@ mod tests {
         assert_eq!(sent, [("a", Some(SessionId([1; 16]))), ("d", None)]);
         let shown: Vec<_> = shown_only(&effects).map(ConnectionId::as_str).collect();
         assert_eq!(shown, ["c"]);
+        let cleared: Vec<_> = cleared_early(&effects).map(ConnectionId::as_str).collect();
+        assert_eq!(cleared, ["d"]);
     }
 
     #[test]

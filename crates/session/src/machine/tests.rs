@@ -1039,27 +1039,37 @@ fn an_orphaned_session_is_removed() {
 
 #[test]
 fn unresponsive_connections_leave() {
-    let prune =
-        |unresponsive: &[&str]| Command::Prune { unresponsive: unresponsive.iter().map(|on| cid(on)).collect() };
+    let prune = |unresponsive: &[&str], asked_by: &str| {
+        let unresponsive = unresponsive.iter().map(|on| cid(on)).collect();
+        Command::Prune { unresponsive, asked_by: cid(asked_by) }
+    };
     check(
         Some(&live()),
-        prune(&["other", "gone"]),
+        prune(&["maker", "gone"], "other"),
         expect![[r#"
-            Pruned: replace g5 until +50 of +500 on maker made by maker Some(1)
-            other: user None
-            other: token None
+        Pruned: replace g5 until +50 of +500 on other made by maker Some(1)
+        maker: user None
+        maker: token None
+        null"#]],
+    );
+    // It has relogged in since, be it at another process.
+    check(
+        Some(&live()),
+        prune(&["other"], "maker"),
+        expect![[r#"
+            StillAlive: keep
             null"#]],
     );
     check(
         Some(&live()),
-        prune(&["gone"]),
+        prune(&["maker", "other"], "gone"),
         expect![[r#"
             StillAlive: keep
             null"#]],
     );
     check(
         None,
-        prune(&["maker"]),
+        prune(&["maker"], "other"),
         expect![[r#"
             NotLoggedIn: keep
             null"#]],

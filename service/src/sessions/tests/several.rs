@@ -7,7 +7,11 @@ use super::{
     views::{Truth, View},
     *,
 };
-use crate::sessions::several::{ENDING, MAX_NOTIFIED, Unconfirmed};
+use crate::sessions::{
+    liveness_probe::ANSWER_DEADLINE,
+    request::SessionRequest,
+    several::{ENDING, MAX_NOTIFIED, Unconfirmed},
+};
 use relogin_users::UserChange;
 
 /// One of them.
@@ -484,6 +488,17 @@ async fn an_overdue_session_is_ended_by_one_instance_and_its_end_sent_once() {
     }
 }
 
+/// By its clock the session was last used before it began; of one process that would mean that a
+/// crash came between the session and its events.
+#[tokio::test(start_paused = true)]
+async fn a_login_repeated_at_an_instance_that_began_later_makes_no_second_session() {
+    let several = Several::with_clocks(&[0, 60_000]).await;
+    let first = several.login(0, "a", Some(1)).await.unwrap();
+    assert_eq!(several.login(1, "a", Some(1)).await.unwrap().relogin_key, first.relogin_key);
+    assert_eq!(several.sessions_of(1).await, 1);
+    assert_eq!(several.relogin(0, "a", &first.relogin_key, 2).await.unwrap().generation, 2);
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_end_that_a_crash_interrupted_is_sent_by_another_instance_after_a_while() {
     let mut several = Several::new(3).await;
@@ -524,6 +539,69 @@ async fn user_changes_and_the_session_limit_cover_the_sessions_of_all_instances(
     for on in ["b", "c", "d"] {
         assert!(published.contains(&format!("{on} token null")), "{published}");
     }
+}
+
+/// The model found this: an instance that asked took silence for absence, also of a connection that
+/// had relogged in at another one meanwhile.
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_relogs_in_at_another_instance_while_it_is_probed_stays() {
+    let several = Several::new(2).await;
+    let mut key = several.login(0, "c0", None).await.unwrap().relogin_key;
+    for (attempt, on) in (2..).zip(["c1", "c2", "c3", "c4"]) {
+        key = several.relogin(0, on, &key, attempt).await.unwrap().relogin_key;
+    }
+    let (probing, sid) = (&several.instances[0].sessions, ReloginKey::session(&key).unwrap());
+    probing.probe_connections().await.unwrap().expect("five are more than the threshold");
+    for on in ["c2", "c4"] {
+        probing.renew(&cid(on), sid).await.unwrap();
+    }
+    several.relogin(1, "c1", &key, 9).await.unwrap();
+    tokio::time::sleep(ANSWER_DEADLINE).await;
+    probing.probe_connections().await.unwrap();
+    let record = probing.on_connection(&cid("c4")).await.unwrap().unwrap();
+    let left: Vec<_> = record.connections.iter().map(ConnectionId::as_str).collect();
+    assert_eq!(left, ["c2", "c4", "c1"], "neither c0 nor c3, of which nobody has heard");
+}
+
+/// That a connection leaves its session, because it has not answered a probe.
+fn prune(key: &ReloginKey, silent: &str, asked_by: &str) -> SessionRequest {
+    let prune = Command::Prune { unresponsive: vec![cid(silent)], asked_by: cid(asked_by) };
+    SessionRequest::OnSession(ReloginKey::session(key).unwrap(), prune)
+}
+
+/// The model found this: it was cleared before the write, and then that was not done.
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_was_to_leave_and_was_faster_elsewhere_gets_its_session_back() {
+    let mut several = Several::new(2).await;
+    let first = several.login(0, "a", Some(1)).await.unwrap().relogin_key;
+    let second = several.relogin(0, "b", &first, 2).await.unwrap().relogin_key;
+    several.instances[0].bus.is_open.send_replace(false);
+    let (pruning, prune) = (several.instances[0].sessions.clone(), prune(&second, "a", "b"));
+    let pruning = tokio::spawn(async move { pruning.serve(&prune).await.map(drop) });
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    let token = Token { sid: ReloginKey::session(&second).unwrap(), ..several.token() };
+    let (params, other) = (using(&second, Some(3)), several.instances[1].sessions.clone());
+    other.relogin(cid("a"), &params, Some(token), Browser::default()).await.unwrap().unwrap();
+    several.published();
+    several.instances[0].bus.is_open.send_replace(true);
+    pruning.await.unwrap().unwrap();
+    several.confirm_late().await;
+    let published = several.published();
+    assert!(published.starts_with("a user null\na token null\n"), "{published}");
+    assert!(published.ends_with("a token \"user\"\na user \"jane\""), "{published}");
+}
+
+/// The model found this: an event of another process could come between clearing it and the write,
+/// and be checked before that write.
+#[tokio::test(start_paused = true)]
+async fn who_leaves_is_cleared_once_more_after_the_write() {
+    let mut several = Several::new(2).await;
+    let first = several.login(0, "a", Some(1)).await.unwrap().relogin_key;
+    let second = several.relogin(0, "b", &first, 2).await.unwrap().relogin_key;
+    several.published();
+    several.instances[0].sessions.serve(&prune(&second, "a", "b")).await.unwrap().unwrap();
+    assert_eq!(several.published(), ["a user null\na token null"; 2].join("\n"));
+    assert_eq!(several.user_on(1, "a").await, None);
 }
 
 /// The model found this: each ended the sessions that the others had just made.
