@@ -570,6 +570,36 @@ mod tests {
         assert!(!second.peers.have_users("new") && !third.peers.have_users("new"));
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn with_which_users_an_instance_left_is_known_however_it_went() {
+        let bus = Arc::new(LocalBus::new());
+        let belonging = async |users| {
+            let started = start_with(&bus, shared("bucket", "10m", &["new"])).await.unwrap();
+            started.claim.show_users(users);
+            tokio::time::sleep(LOOK / 10).await;
+            started
+        };
+        let stays = belonging(Some("new")).await;
+        for (users, is_another) in [(Some("new"), false), (Some("old"), true), (None, true)] {
+            belonging(users).await._watching.abort();
+            tokio::time::sleep(GONE + LOOK * 2).await;
+            assert_eq!(stays.peers.has_another_left("new"), is_another, "{users:?}");
+            assert!(!stays.peers.has_another_left("new"), "once");
+        }
+        let (claim, watcher) =
+            Claim::ask(bus.clone(), "session", shared("bucket", "10m", &["new"]), Peers::default()).await.unwrap();
+        let stop = CancellationToken::new();
+        let leaving = tokio::spawn(watcher.run(stop.clone()));
+        claim.settle().await.unwrap();
+        claim.ready().unwrap();
+        claim.show_users(Some("old"));
+        tokio::time::sleep(LOOK / 10).await;
+        stop.cancel();
+        leaving.await.unwrap();
+        tokio::task::yield_now().await;
+        assert!(stays.peers.has_another_left("new"), "it has stopped");
+    }
+
     async fn is_missed(missed: &mut watch::Receiver<u64>) {
         timeout(GONE * 4, missed.changed()).await.expect("who has gone is missed").unwrap();
     }

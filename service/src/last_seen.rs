@@ -40,6 +40,10 @@ impl SharedLastSeen for SharedUsers {
         self.claim.show_users(digest);
         digest.is_some_and(|digest| self.peers.have_users(digest))
     }
+
+    fn has_another_left(&self, digest: &str) -> bool {
+        self.peers.has_another_left(digest)
+    }
 }
 
 impl std::fmt::Debug for SharedUsers {

@@ -36,4 +36,8 @@ pub trait SharedLastSeen: fmt::Debug + Send + Sync {
     /// Shows the others which list this instance has (none: it cannot say), and returns true if all
     /// that are known to run have shown the same.
     fn is_agreed(&self, digest: Option<&str>) -> bool;
+
+    /// True if another instance has left, since this was last asked, that had shown another list
+    /// than this or none.
+    fn has_another_left(&self, digest: &str) -> bool;
 }

@@ -2,7 +2,7 @@
 //! store. Must not depend on the bus.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -10,6 +10,9 @@ use tokio::{sync::watch, time::Instant};
 use tracing::{error, info};
 
 use super::{GONE, Instance, shared::Contradiction};
+
+/// How many lists of users are remembered of instances that have left.
+const MAX_LISTS: usize = 64;
 
 /// What an instance knows of others of its name. Clones share it.
 #[derive(Clone, Debug, Default)]
@@ -30,6 +33,8 @@ struct Met {
     is_senior: bool,
     /// Those with the same store.
     belonging: HashMap<String, Belonging>,
+    /// The lists of users, by their digests, of those that have left since somebody asked.
+    left_with: HashSet<Option<String>>,
 }
 
 /// An instance with the same store.
@@ -68,6 +73,13 @@ impl Peers {
         self.met().belonging.values().all(|other| other.users.as_deref() == Some(digest))
     }
 
+    /// True if an instance with the same store has left, since this was last asked, that had not
+    /// the list of users that this digest is of.
+    #[must_use]
+    pub fn has_another_left(&self, digest: &str) -> bool {
+        std::mem::take(&mut self.met().left_with).iter().any(|left| left.as_deref() != Some(digest))
+    }
+
     /// The ids of the other instances with the same store, in order.
     #[must_use]
     pub fn belonging(&self) -> Vec<String> {
@@ -83,7 +95,8 @@ impl Peers {
             let belonging = Belonging { heard: Instant::now(), users: other.users.clone() };
             met.belonging.insert(other.id.clone(), belonging);
         } else {
-            met.belonging.remove(&other.id);
+            let gone = met.belonging.remove(&other.id);
+            met.remember(gone);
         }
     }
 
@@ -116,8 +129,10 @@ impl Peers {
         self.forget_if(|_, heard| heard.elapsed() > GONE);
         let mut met = self.met();
         let gone: Vec<_> = met.belonging.extract_if(|_, other| other.heard.elapsed() > GONE).collect();
+        let (ids, gone): (Vec<_>, Vec<_>) = gone.into_iter().unzip();
+        met.remember(gone);
         drop(met);
-        for (other, _) in gone {
+        for other in ids {
             info!(other, "an instance with the same sessions has vanished");
             self.0.missed.send_modify(|missed| *missed += 1);
         }
@@ -133,5 +148,16 @@ impl Peers {
     /// Nothing under the lock panics halfway, so the state behind a poisoned lock is intact.
     fn met(&self) -> MutexGuard<'_, Met> {
         self.0.met.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Met {
+    /// Those that have left.
+    fn remember(&mut self, left: impl IntoIterator<Item = Belonging>) {
+        for Belonging { users, .. } in left {
+            // Where nobody asks, as without a users file, they must not pile up.
+            let users = users.filter(|_| self.left_with.len() < MAX_LISTS);
+            self.left_with.insert(users);
+        }
     }
 }

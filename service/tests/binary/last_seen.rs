@@ -229,6 +229,35 @@ async fn while_a_new_users_file_reaches_one_instance_after_the_other_nothing_is_
     }
 }
 
+/// The one that has seen the new password told all sessions before there was this one.
+#[tokio::test]
+async fn who_got_in_by_a_former_password_at_an_instance_that_has_gone_since_is_logged_out() {
+    let bed = Bed::new();
+    let mut gateway = bed.gateway().await;
+    let (folder, first) = bed.serve().await;
+    let (_folder, second) = bed.serve().await;
+    login(&gateway, "c1", "jane", "first words").await;
+    let mut john = login(&gateway, "c2", "john", "first words").await;
+    let kept = bed.kept(None).await;
+    bed.change_password("jane");
+    copy_users(&bed.newest, &folder);
+    are_logged_out(&mut gateway, &["c1"]).await;
+    let meanwhile = loop {
+        let params = json!({"username": "jane", "password": "first words"});
+        let (mut answer, _) = insist(&gateway.client, "login", "c3", params).await;
+        if answer["result"]["reloginKey"].is_string() {
+            break answer["result"]["reloginKey"].take();
+        }
+    };
+    second.stop().await;
+    are_logged_out(&mut gateway, &["c3"]).await;
+    assert_eq!(relogin(&gateway, "c3", &meanwhile).await, None);
+    bed.kept(Some(&kept)).await;
+    john = relogin(&gateway, "c2", &john).await.expect("he has the same password");
+    relogin(&gateway, "c2", &john).await.unwrap();
+    first.stop().await;
+}
+
 /// There is nothing to compare with; from then on there is.
 #[tokio::test]
 async fn a_bucket_of_an_earlier_version_has_no_last_seen_users_and_gets_them() {

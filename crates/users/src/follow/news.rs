@@ -53,6 +53,9 @@ enum Place {
 struct Sharing {
     shared: Arc<dyn SharedLastSeen>,
     revision: u64,
+    /// True if another instance has left that had other users, and what is kept has not been
+    /// compared since with the users that this one has.
+    tells_again: bool,
     /// What was kept when this instance started, until it is compared with the users it has.
     before: Option<LastSeenUsers>,
     agreement: Agreement,
@@ -100,6 +103,7 @@ impl News {
         self.place = Place::Shared(Sharing {
             shared,
             revision,
+            tells_again: false,
             before,
             agreement: Agreement::default(),
             is_agreed: false,
@@ -139,10 +143,14 @@ impl News {
     /// once all agree, what was known before with what is known now.
     pub(super) fn agree(&mut self, digest: Option<&str>, now: Instant) {
         let Place::Shared(sharing) = &mut self.place else { return };
-        // Also if this one cannot say: the others must know that.
+        // Only what sessions have been told of: if this instance is gone before that, the others
+        // must know. They must know as well if this one cannot say.
+        let digest = digest.filter(|_| self.pending.is_empty());
         sharing.is_agreed = sharing.shared.is_agreed(digest) && digest.is_some();
         sharing.is_certain = sharing.agreement.look(sharing.is_agreed, now);
         if sharing.is_certain {
+            // It may have let in whom it should not have, after this one had told all sessions.
+            sharing.tells_again |= digest.is_some_and(|digest| sharing.shared.has_another_left(digest));
             if let Some(before) = sharing.before.take() {
                 self.pending.extend(before.changes_to(&self.known));
                 sharing.is_shared_news = !self.pending.is_empty();
@@ -154,6 +162,22 @@ impl News {
                 warn!("{reason}: what changed before this one started takes effect once they have");
             }
         }
+    }
+
+    /// If another instance has left that had other users: what has changed since what is kept is
+    /// pending once more. Where another instance has told it, that is kept already.
+    async fn tell_again(&mut self) -> Result<(), SharedError> {
+        let Place::Shared(sharing) = &mut self.place else { return Ok(()) };
+        if !sharing.tells_again {
+            return Ok(());
+        }
+        let Kept { text, revision } = sharing.shared.read().await?;
+        (sharing.revision, sharing.tells_again) = (revision, false);
+        let before = text.and_then(|text| LastSeenUsers::from_json(&text).inspect_err(|error| complain_of(error)).ok());
+        if let Some(before) = before {
+            self.pending.extend(before.changes_to(&self.known));
+        }
+        Ok(())
     }
 
     /// Notifies `listener` of what is pending. Where that fails, it is repeated the next time, and
@@ -178,6 +202,13 @@ impl News {
                 }
             }
             sharing.is_shared_news = false;
+        }
+        if let Err(error) = self.tell_again().await {
+            if !self.has_complained {
+                complain_of(error.as_ref());
+                self.has_complained = true;
+            }
+            return;
         }
         while let Some(change) = self.pending.front() {
             if let Err(error) = listener.user_changed(change).await {

@@ -452,6 +452,10 @@ struct Others {
     kept: Mutex<Kept>,
     /// The list that all others have; `None`: there are no others.
     digest: Mutex<Option<String>>,
+    /// The lists of those that have left.
+    left_with: Mutex<Vec<String>>,
+    /// The list that this one has shown.
+    shown: Mutex<Option<String>>,
 }
 
 #[async_trait]
@@ -470,8 +474,13 @@ impl SharedLastSeen for Others {
     }
 
     fn is_agreed(&self, digest: Option<&str>) -> bool {
+        *self.shown.lock().unwrap() = digest.map(str::to_owned);
         let others = self.digest.lock().unwrap();
         others.is_none() || others.as_deref() == digest
+    }
+
+    fn has_another_left(&self, digest: &str) -> bool {
+        std::mem::take(&mut *self.left_with.lock().unwrap()).iter().any(|left| left != digest)
     }
 }
 
@@ -483,6 +492,11 @@ impl Others {
 
     fn have(&self, list: &str) {
         *self.digest.lock().unwrap() = Some(seen(list).digest());
+    }
+
+    /// The others stop, or are killed.
+    fn leave(&self) {
+        self.left_with.lock().unwrap().extend(self.digest.lock().unwrap().take());
     }
 
     fn kept(&self) -> Option<LastSeenUsers> {
@@ -525,12 +539,76 @@ async fn what_changed_before_the_start_counts_once_all_instances_have_the_same_u
     others.have(&now);
     following.looks(4).await;
     assert_eq!(following.notified(), ["2 change"], "agreed for too short a time");
-    following.looks(4).await;
+    // Until the sessions have been told that 3 was removed, they do not agree.
+    following.looks(10).await;
     let mut told = following.notified();
     told.sort();
     told.dedup();
     assert_eq!(told, ["1 password", "2 change", "3 change"]);
     assert_eq!((following.live().await, others.kept()), (vec![1], Some(seen(&now))));
+}
+
+/// The model found this: an instance with the former list lets in whoever has a former password,
+/// and is gone before it sees the new one. Whoever is left tells the sessions once more.
+#[tokio::test(start_paused = true)]
+async fn what_was_told_is_told_again_if_an_instance_with_the_former_users_leaves() {
+    let (before, now) = (list([1]), with_another_password(&list([1])));
+    for has_seen_it in [false, true] {
+        let (files, others) = (Files::new(&before), Arc::<Others>::default());
+        others.keep(&before);
+        others.have(&before);
+        let following = files.follow_beside(&others).await;
+        following.looks(10).await;
+        files.write(&now);
+        following.looks(10).await;
+        assert_eq!((following.notified(), others.kept()), (vec!["1 password".to_owned()], Some(seen(&before))));
+        if has_seen_it {
+            others.have(&now);
+        }
+        others.leave();
+        following.looks(10).await;
+        let told = if has_seen_it { 1 } else { 2 };
+        assert_eq!(following.notified(), vec!["1 password"; told], "{has_seen_it}");
+        assert_eq!(others.kept(), Some(seen(&now)));
+        following.looks(10).await;
+        assert_eq!(following.notified().len(), told);
+    }
+}
+
+/// It reads then what is kept.
+#[tokio::test(start_paused = true)]
+async fn what_was_told_is_told_again_also_if_another_instance_has_written_what_is_kept() {
+    let (before, now) = (list([1]), with_another_password(&list([1])));
+    let (files, others) = (Files::new(&before), Arc::<Others>::default());
+    others.have(&before);
+    let following = files.follow_beside(&others).await;
+    following.looks(2).await;
+    others.keep(&before);
+    files.write(&now);
+    following.looks(10).await;
+    assert_eq!(following.notified(), ["1 password"]);
+    others.leave();
+    following.looks(10).await;
+    assert_eq!(following.notified(), ["1 password"; 2]);
+    assert_eq!(others.kept(), Some(seen(&now)));
+}
+
+/// Otherwise nobody would miss it, if it was killed before it has told them.
+#[tokio::test(start_paused = true)]
+async fn others_are_shown_the_users_once_the_sessions_have_been_told() {
+    let (before, now) = (list([1]), with_another_password(&list([1])));
+    let (files, others) = (Files::new(&before), Arc::<Others>::default());
+    let following = files.follow_beside(&others).await;
+    let shown = || others.shown.lock().unwrap().clone();
+    following.looks(2).await;
+    assert_eq!(shown(), Some(seen(&before).digest()));
+    following.listener.fails.store(true, SeqCst);
+    files.write(&now);
+    following.looks(3).await;
+    assert_eq!(shown(), None);
+    following.listener.fails.store(false, SeqCst);
+    following.looks(3).await;
+    assert_eq!((following.notified(), shown()), (vec!["1 password".to_owned()], Some(seen(&now).digest())));
 }
 
 /// Who has logged in since must not be logged out by the instance that comes second.
