@@ -21,11 +21,41 @@
 //! - *There is one NATS server:* a read barrier comes behind the events that its instance has sent.
 //! - *Ten seconds are longer than anything takes.* Whoever has marked a session as ended is waited
 //!   for until it has nothing more to do with it.
-//! - *Lost acknowledged writes*, probes, and users that change are left out.
+//! - *A bucket that goes back* takes with it the write that is on its way, and no event. Instances
+//!   lose their connections then: what they are at fails, and they read all of it before they do
+//!   anything else. (What waits for that, and then writes what it has decided before, under a
+//!   sequence that is given out a second time, is not seen: ADR 0090.) In worlds that are *quiet*
+//!   they keep their connections, and notice at the next read barrier, or at a write; how a
+//!   connection looks in the end is not claimed of these.
+//! - *Only what happened since is certain.* What a lost write has told a connection stays until its
+//!   client uses its key, and what a lost logout has ended is there again (ADR 0090): neither is
+//!   looked at. Of thefts and losses together nothing is claimed.
+//! - *A user's sessions are told while their login is checked*, or by an idle instance; where one
+//!   is killed, by an idle one. What is killed between a login and the second look at its password
+//!   leaves a connection, and no key, to whoever had the former password.
+//! - *That an instance has told the sessions of a change* is known to the other one when it is
+//!   killed, as by its digest (ADR 0102). Files that differ for long, and those that are missing,
+//!   are in `crates/users/src/follow/tests.rs`.
+//! - *A probe is about one session*, and two connections are enough for it.
+//! - *What the bucket's time to live removes is told to nobody*: that nobody was there is why it
+//!   was removed. A connection that is still there finds out when its client uses its key.
+//!
+//! **Not here, because there is nothing to order:** failed logins are counted in messages
+//! (`failed_logins_count_at_all_instances`), and what was used "before this process began" matters
+//! to one login
+//! (`a_login_repeated_at_an_instance_that_began_later_makes_no_second_session`). An announced
+//! change of users (`relogin user changed`) is one instance's, and a login that another one is
+//! checking may pass (ADR 0085).
 
+mod carry_out;
+pub mod config;
+mod history;
+pub mod probe;
 pub mod properties;
 pub mod scripts;
+pub mod steps;
 pub mod store;
+mod users;
 pub mod work;
 
 use std::{
@@ -37,126 +67,15 @@ use std::{
 use relogin_session::{ConnectionId, Effect, Keyring, Policy, Record, Reply, Rules, SessionId, Timestamp};
 use stateright::{Model, Property};
 
+pub use self::config::{Absence, Config, Edit, Mutant};
 use self::{
+    probe::Round,
     scripts::{Ask, Client, Request},
+    steps::Step,
     store::{Floating, Truth, View},
-    work::{Frame, WriteOutcome},
+    work::Frame,
 };
 use crate::canon;
-
-/// A world to be checked.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// What the clients send. The first one begins with the session that there is, on `a`.
-    pub scripts: &'static [&'static [Ask]],
-    /// How many requests are taken by both instances.
-    pub doubled: u8,
-    /// How many writes get no answer.
-    pub unknown: u8,
-    /// How many instances are killed.
-    pub kills: u8,
-    /// Whether the second instance starts only now.
-    pub starts: bool,
-    /// Whether deadlines pass.
-    pub ends: bool,
-    /// Whether the secret is rotated.
-    pub rotates: bool,
-    /// How many sessions a user may have.
-    pub cap: Option<usize>,
-    /// What is broken on purpose.
-    pub mutant: Option<Mutant>,
-}
-
-impl Config {
-    /// No faults: messages may only cross.
-    pub const CALM: Self = Self {
-        scripts: &[],
-        doubled: 0,
-        unknown: 0,
-        kills: 0,
-        starts: false,
-        ends: false,
-        rotates: false,
-        cap: None,
-        mutant: None,
-    };
-}
-
-/// One thing that is broken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mutant {
-    /// A decision that no write proves is made without a read barrier.
-    StaleVerdict,
-    /// A get is answered without a read barrier.
-    StaleAnswer,
-    /// The answer to a get is not checked afterwards.
-    NoCheckAfterAnswer,
-    /// An instance is ready before it has read all of the bucket.
-    ReadyTooEarly,
-    /// What connections were sent is not checked.
-    NoCheck,
-    /// It is checked without a read barrier.
-    StaleCheck,
-    /// A connection on two sessions stays on both.
-    NoSettling,
-    /// A session that ends is not marked before its connections get their events.
-    EndIsNotMarked,
-    /// An instance that loses the race to dispose of an overdue session publishes the end as well.
-    LoserPublishesToo,
-    /// Writes name no revision.
-    NoCompare,
-    /// An unanswered write is taken for done.
-    UnansweredIsDone,
-    /// When an instance is killed, the other one does not send its connections their events again.
-    NoResend,
-    /// Connections that a refresh has shown a user are not checked.
-    NoCheckAfterRefresh,
-    /// A check that has failed is not repeated.
-    FailedCheckIsForgotten,
-    /// Each instance counts only the sessions that it has made.
-    CapOfOwn,
-    /// Each of two logins at once ends the session of the other.
-    CapOfAll,
-    /// A new secret signs before all know it.
-    SignsTooEarly,
-}
-
-/// What can happen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Step {
-    /// An instance takes a request.
-    Take(usize, usize),
-    /// So do both.
-    TakeCopy(usize, usize),
-    /// An instance does its next step.
-    Go(usize),
-    /// Its next write gets no answer, and is done.
-    GoUnanswered(usize),
-    /// Its next write gets no answer, and is done later or not at all.
-    GoDelayed(usize),
-    /// A delayed write reaches the store.
-    Land,
-    /// It is lost.
-    Sink,
-    /// The gateway gets the next message of an instance.
-    Deliver(usize),
-    /// The watch shows an instance all that is stored.
-    Watch(usize),
-    /// An instance is killed.
-    Kill(usize),
-    /// The other one notices that.
-    Miss(usize),
-    /// By an instance's clock the session is over.
-    Late(usize),
-    /// An instance disposes of an overdue session.
-    Sweep(usize, SessionId),
-    /// An instance checks what it has sent and not checked.
-    Confirm(usize),
-    /// An instance learns the new secret, or signs with it.
-    Secret(usize),
-    /// The second instance has read the bucket.
-    Start,
-}
 
 /// What an instance has sent to a gateway.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -192,6 +111,16 @@ pub struct Instance {
     pub secret: u8,
     /// Whether the other instance was killed, and it has not sent connections their events again.
     pub misses: bool,
+    /// How much of the lane was sent before the bucket went back.
+    pub old: usize,
+    /// What it has seen of the user's change.
+    pub edit: Option<Edit>,
+    /// Whether it has not told the user's sessions of it.
+    pub has_news: bool,
+    /// How often it has begun to.
+    pub changes: u8,
+    /// The probe that it waits for.
+    pub round: Option<Round>,
 }
 
 /// A connection at the gateway.
@@ -203,6 +132,12 @@ pub struct Connection {
     pub user: Option<bool>,
     /// How often its token was taken away.
     pub cleared: u8,
+    /// Whether its token names the user's new role.
+    pub has_new_role: bool,
+    /// Whether the bucket has gone back since it was sent its token.
+    pub is_token_unsure: bool,
+    /// Whether it has since it was sent its user.
+    pub is_user_unsure: bool,
 }
 
 /// The state of a world.
@@ -223,14 +158,21 @@ pub struct State {
     /// Sessions made.
     pub sessions: u8,
     /// What is left of the faults.
-    pub left: [u8; 3],
+    pub left: [u8; 4],
     /// An answer has said less than an event that came before its request.
     pub has_said_less: bool,
+    /// The sessions that may have ended because the bucket has lost something of them.
+    pub damaged: BTreeSet<SessionId>,
+    /// Whether a session was ended because a used key came.
+    pub has_cried_theft: bool,
+    /// Whether an instance was killed that had not told the user's sessions of the change.
+    pub is_untold: bool,
 }
 
 const DOUBLED: usize = 0;
 const UNKNOWN: usize = 1;
 const KILLS: usize = 2;
+const LOSSES: usize = 3;
 
 const NOW: Timestamp = Timestamp(1_000_000);
 const LATE: Timestamp = Timestamp(2_000_000_000);
@@ -284,14 +226,15 @@ impl State {
     pub fn new(config: &Config) -> Self {
         let mut truth = Truth::default();
         let first = Instance { is_up: true, ..Instance::default() };
-        let (record, logged_in) = scripts::first_session(&first.rules());
+        let (record, logged_in) = scripts::first_session(&first.rules(), config.is_bound);
         truth.swap(FIRST, 0, Some(record), true);
+        truth.remember_if(config.losses > 0);
         let mut instances = [first.clone(), first];
         instances.iter_mut().for_each(|instance| instance.view.catch_up(&truth));
         if config.starts {
             instances[1] = Instance::default();
         }
-        let a = Connection { token: Some(FIRST), user: Some(true), cleared: 0 };
+        let a = Connection { token: Some(FIRST), user: Some(true), ..Connection::default() };
         let clients = config.scripts.iter().enumerate().map(|(number, script)| Client::new(number, script, &logged_in));
         let mut state = Self {
             truth,
@@ -301,8 +244,11 @@ impl State {
             clients: clients.collect(),
             requests: Vec::new(),
             sessions: 0,
-            left: [config.doubled, config.unknown, config.kills],
+            left: [config.doubled, config.unknown, config.kills, config.losses],
             has_said_less: false,
+            damaged: BTreeSet::new(),
+            has_cried_theft: false,
+            is_untold: false,
         };
         (0..state.clients.len()).for_each(|client| state.send(client));
         state
@@ -320,137 +266,19 @@ impl State {
         self.requests.push(Request { token, ..request });
     }
 
-    fn possible(&self, config: &Config, steps: &mut Vec<Step>) {
-        for (number, instance) in self.instances.iter().enumerate() {
-            if !instance.lane.is_empty() {
-                steps.push(Step::Deliver(number));
-            }
-            if !instance.is_up {
-                continue;
-            }
-            if !instance.view.is_current(&self.truth) {
-                steps.push(Step::Watch(number));
-            }
-            if config.ends && !instance.is_late {
-                steps.push(Step::Late(number));
-            }
-            let (mine, other) = (instance.secret, self.instances[1 - number].secret);
-            let may_sign = other > 0 || config.mutant == Some(Mutant::SignsTooEarly);
-            if config.rotates && (mine == 0 || mine == 1 && may_sign) {
-                steps.push(Step::Secret(number));
-            }
-            if self.left[KILLS] > 0 && self.instances[1 - number].is_up {
-                steps.push(Step::Kill(number));
-            }
-            if instance.work.is_empty() {
-                self.possible_next(number, config, steps);
-                continue;
-            }
-            steps.push(Step::Go(number));
-            if self.left[UNKNOWN] > 0 && instance.is_about_to_write() {
-                steps.push(Step::GoUnanswered(number));
-                if self.floating.is_none() {
-                    steps.push(Step::GoDelayed(number));
-                }
-            }
-        }
-        if self.floating.is_some() {
-            steps.extend([Step::Land, Step::Sink]);
-        }
-        if config.starts && !self.instances[1].is_up && self.left[KILLS] == config.kills {
-            steps.push(Step::Start);
-        }
-    }
-
-    /// The tasks that an idle instance can begin.
-    fn possible_next(&self, number: usize, config: &Config, steps: &mut Vec<Step>) {
-        let instance = &self.instances[number];
-        for (index, request) in self.requests.iter().enumerate() {
-            steps.push(Step::Take(number, index));
-            if self.left[DOUBLED] > 0 && !request.is_copy {
-                steps.push(Step::TakeCopy(number, index));
-            }
-        }
-        if !instance.unconfirmed.is_empty() {
-            steps.push(Step::Confirm(number));
-        }
-        // By then, all that the other one has sent has arrived.
-        let others = &self.instances[1 - number];
-        if instance.misses && others.lane.is_empty() && config.mutant != Some(Mutant::NoResend) {
-            steps.push(Step::Miss(number));
-        }
-        // The others leave it to whoever has marked it.
-        let is_left = |sid: &SessionId| {
-            let is_marked = instance.view.load(*sid).is_some_and(|stored| stored.record.is_ending());
-            is_marked && self.instances[1 - number].is_ending(*sid)
-        };
-        steps.extend(instance.overdue().filter(|sid| !is_left(sid)).map(|sid| Step::Sweep(number, sid)));
-    }
-
-    fn happen(&mut self, step: Step, config: &Config) {
-        match step {
-            Step::Take(number, index) => {
-                let request = self.requests.remove(index);
-                self.begin(number, request);
-            }
-            Step::TakeCopy(number, index) => {
-                self.left[DOUBLED] -= 1;
-                self.requests[index].is_copy = true;
-                let request = self.requests[index].clone();
-                self.begin(number, request);
-            }
-            Step::Go(number) => self.work(number, WriteOutcome::Answered, config),
-            Step::GoUnanswered(number) => {
-                self.left[UNKNOWN] -= 1;
-                self.work(number, WriteOutcome::Unanswered, config);
-            }
-            Step::GoDelayed(number) => {
-                self.left[UNKNOWN] -= 1;
-                self.work(number, WriteOutcome::Delayed, config);
-            }
-            Step::Land => {
-                let Floating { sid, expected, next } = self.floating.take().expect("there is one");
-                self.truth.swap(sid, expected, next, config.mutant != Some(Mutant::NoCompare));
-            }
-            Step::Sink => self.floating = None,
-            Step::Deliver(number) => self.deliver(number),
-            Step::Watch(number) => self.instances[number].view.catch_up(&self.truth),
-            Step::Kill(number) => self.kill(number),
-            Step::Miss(number) => {
-                self.instances[number].misses = false;
-                self.instances[number].work.push(Frame::resending());
-            }
-            Step::Confirm(number) => {
-                let sent = std::mem::take(&mut self.instances[number].unconfirmed);
-                self.instances[number].work.push(Frame::confirming(sent));
-            }
-            Step::Late(number) => self.instances[number].is_late = true,
-            Step::Sweep(number, sid) => self.instances[number].work.push(Frame::expiring(sid)),
-            Step::Secret(number) => self.instances[number].secret += 1,
-            Step::Start => {
-                let view = match config.mutant {
-                    Some(Mutant::ReadyTooEarly) => View::from_now_on(&self.truth),
-                    _ => View::of(&self.truth),
-                };
-                // It reads the secrets before it is ready.
-                let secret = self.instances[0].secret.min(1);
-                self.instances[1] = Instance { is_up: true, view, secret, ..Instance::default() };
-            }
-        }
-    }
-
-    fn begin(&mut self, number: usize, request: Request) {
+    fn begin(&mut self, number: usize, request: Request, config: &Config) {
         self.sessions += u8::from(matches!(request.ask, Ask::Login { .. }));
         let instance = &mut self.instances[number];
-        instance.work.push(Frame::of(&request, self.sessions));
+        instance.work.push(Frame::of(&request, self.sessions, config));
         instance.request = Some(request);
     }
 
-    fn kill(&mut self, number: usize) {
+    fn kill(&mut self, number: usize, config: &Config) {
         self.left[KILLS] -= 1;
-        let Instance { lane, request, .. } = std::mem::take(&mut self.instances[number]);
+        self.is_untold |= config.edit.is_some() && !self.instances[number].has_told();
+        let Instance { lane, request, old, .. } = std::mem::take(&mut self.instances[number]);
         // What it has sent still arrives.
-        self.instances[number].lane = lane;
+        (self.instances[number].lane, self.instances[number].old) = (lane, old);
         self.instances[1 - number].misses = true;
         if let Some(request) = request {
             self.again(request);
@@ -478,23 +306,31 @@ impl State {
 
     /// The gateway gets what comes next from an instance.
     pub fn deliver(&mut self, number: usize) {
-        let Some(sent) = self.instances[number].lane.pop_front() else { return };
+        let instance = &mut self.instances[number];
+        let Some(sent) = instance.lane.pop_front() else { return };
+        let is_old = instance.old > 0;
+        instance.old = instance.old.saturating_sub(1);
         match sent {
             Sent::Event(Effect::SetToken(cid, token)) => {
                 let connection = self.gateway.entry(cid).or_default();
                 connection.cleared += u8::from(token.is_none());
+                connection.is_token_unsure = is_old;
+                connection.has_new_role = token.as_ref().is_some_and(users::is_new_role);
                 connection.token = token.map(|token| token.sid);
             }
             Sent::Event(Effect::SetUser(cid, user)) => {
-                let shown = &mut self.gateway.entry(cid).or_default().user;
-                *shown = shown.map(|_| user.is_some());
+                let connection = self.gateway.entry(cid).or_default();
+                connection.is_user_unsure = is_old;
+                connection.user = connection.user.map(|_| user.is_some());
             }
             Sent::Event(Effect::Rotated(..)) => {}
             Sent::Answer(cid, session, known) => {
                 let is_on = |record: &Record| record.is_on(&cid) && !record.is_ending();
                 let is_still = |sid: &SessionId| self.truth.records.get(sid).is_some_and(|it| is_on(&it.record));
                 self.has_said_less |= session.is_none() && known.filter(is_still).is_some();
-                self.gateway.entry(cid).or_default().user = Some(session.is_some());
+                let connection = self.gateway.entry(cid).or_default();
+                connection.is_user_unsure = is_old;
+                connection.user = Some(session.is_some());
             }
         }
     }

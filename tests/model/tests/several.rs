@@ -9,8 +9,14 @@ use std::time::Duration;
 use relogin_model::{
     run::explore,
     several::{
-        Config, Mutant,
-        properties::{AS_STORED, NO_USED_KEY, NOBODY_IS_REFUSED, NOT_LESS, ON_ONE_SESSION, PUBLISHED_ONCE, WITHIN_CAP},
+        Absence::{Gone, Silent},
+        Config,
+        Edit::{Password, Removal, Role},
+        Mutant,
+        properties::{
+            ABSENT_LEAVE, AS_STORED, NO_USED_KEY, NOBODY_IS_REFUSED, NOT_LESS, NOT_STOLEN, ON_ONE_SESSION,
+            OUT_WITH_THE_OLD, OVERDUE_GO, PRESENT_STAY, PUBLISHED_ONCE, ROLE_IS_KNOWN, WITHIN_CAP,
+        },
         scripts::Ask,
     },
 };
@@ -31,6 +37,11 @@ const USES: &[Ask] = &[relogin("a", 2), relogin("b", 3)];
 const THREE_USES: &[Ask] = &[relogin("a", 2), relogin("b", 3), relogin("a", 4)];
 const ONE_USE: &[Ask] = &[relogin("a", 2)];
 const MOVES: &[Ask] = &[relogin("b", 2)];
+const COMES_BACK: &[Ask] = &[relogin("b", 2), relogin("a", 3)];
+
+/// Somebody else, as long as they need not be.
+const LOGS_IN: &[Ask] = &[login("c")];
+const LOGS_IN_AND_GOES_ON: &[Ask] = &[login("c"), relogin("c", 7)];
 
 fn holds(name: &str, config: Config) {
     let found = explore(config, &[], limit());
@@ -71,6 +82,22 @@ holds! {
     a_session_expires: &[&[]], {ends: true}
     a_session_expires_and_one_is_killed: &[&[]], {ends: true, kills: 1}
     a_session_expires_while_its_key_is_used: &[MOVES], {ends: true}
+    a_bearer_session_s_bucket_goes_back: &[USES], {losses: 1}
+    a_bound_session_s_bucket_goes_back: &[USES], {losses: 1, is_bound: true}
+    a_bound_session_s_bucket_goes_back_and_a_write_gets_no_answer: &[ONE_USE], {losses: 1, is_bound: true, unknown: 1}
+    a_bucket_goes_back_while_another_session_is_made: &[&[], LOGS_IN], {losses: 1}
+    a_bucket_goes_back_under_a_bound_login: &[&[], LOGS_IN_AND_GOES_ON], {losses: 1, is_bound: true}
+    a_bucket_goes_back_while_the_user_logs_out: &[&[OUT]], {losses: 1, is_bound: true}
+    a_bearer_session_s_bucket_goes_back_quietly: &[USES], {losses: 1, is_quiet: true}
+    a_bound_session_s_bucket_goes_back_quietly: &[USES], {losses: 1, is_bound: true, is_quiet: true}
+    a_password_changes: &[&[], LOGS_IN], {edit: Some(Password)}
+    a_password_changes_and_one_is_killed: &[&[], LOGS_IN], {edit: Some(Password), kills: 1}
+    a_role_changes: &[MOVES], {edit: Some(Role)}
+    a_role_changes_and_one_is_killed: &[MOVES], {edit: Some(Role), kills: 1}
+    a_user_is_removed: &[MOVES], {edit: Some(Removal)}
+    a_connection_is_gone: &[USES], {probe: Some(Gone)}
+    a_connection_does_not_answer_and_comes_back: &[COMES_BACK], {probe: Some(Silent)}
+    a_session_expires_or_outlives_all_who_could_end_it: &[&[]], {ends: true, has_ttl: true, kills: 2}
 }
 
 /// The check must find that one of `broken` does not hold.
@@ -110,6 +137,17 @@ caught! {
     a_limit_that_counts_one_s_own: CapOfOwn, [WITHIN_CAP], &[&[], &[login("c")], &[login("d")]], {cap: Some(2)}
     a_limit_that_ends_later_logins: CapOfAll, [WITHIN_CAP], &[&[], &[login("c")], &[login("d")]], {cap: Some(1)}
     a_secret_that_signs_too_early: SignsTooEarly, [NOBODY_IS_REFUSED], &[USES], {rotates: true}
+    a_replica_that_goes_on_in_another_history: HistoryGoesOn, [NOBODY_IS_REFUSED], &[&[], LOGS_IN_AND_GOES_ON], {losses: 1, is_bound: true}
+    a_loss_that_looks_like_a_theft: LossLooksLikeTheft, [NOT_STOLEN], &[USES], {losses: 1}
+    a_login_that_is_not_checked_again: NoSecondCheck, [OUT_WITH_THE_OLD], &[&[], LOGS_IN], {edit: Some(Removal)}
+    a_password_that_is_not_told_again: NotToldAgain, [OUT_WITH_THE_OLD], &[&[], LOGS_IN], {edit: Some(Password), kills: 1}
+    a_role_that_is_not_told_again: NotToldAgain, [ROLE_IS_KNOWN], &[MOVES], {edit: Some(Role), kills: 1}
+    a_probe_whose_answers_go_anywhere: ProbeAnsweredToAny, [ABSENT_LEAVE], &[MOVES], {probe: Some(Gone)}
+    silence_that_counts_after_a_relogin: SilenceCounts, [PRESENT_STAY], &[COMES_BACK], {probe: Some(Silent)}
+    one_who_was_to_leave_and_is_not_checked: LeftUnchecked, [AS_STORED], &[COMES_BACK], {probe: Some(Silent)}
+    one_who_leaves_and_is_cleared_once: ClearedOnce, [AS_STORED], &[USES], {probe: Some(Gone)}
+    a_bucket_that_keeps_what_is_overdue: NoTimeToLive, [OVERDUE_GO], &[&[]], {ends: true, has_ttl: true, kills: 2}
+    a_time_to_live_that_is_too_short: TimeToLiveTooShort, [AS_STORED], &[&[]], {ends: true, has_ttl: true}
 }
 
 fn limit() -> Duration {

@@ -6,8 +6,9 @@ use relogin_session::{ConnectionId, SessionId};
 use stateright::Property;
 
 use super::{
-    Config, LATE, Mutant, NOW, State,
-    scripts::{Ask, Client},
+    Absence, Config, Connection, Edit, LATE, Mutant, NOW, State,
+    scripts::{Ask, Client, cid},
+    store::Stored,
 };
 
 /// By name.
@@ -27,6 +28,20 @@ pub const PUBLISHED_ONCE: &str = "an end is published once";
 /// By name.
 pub const WITHIN_CAP: &str = "in the end a user has as many sessions as allowed, and those are the newest";
 
+/// By name.
+pub const NOT_STOLEN: &str = "no key counts as stolen that one client only has used";
+/// By name.
+pub const OUT_WITH_THE_OLD: &str =
+    "in the end no session is left that a former password made, or of a user who is no more";
+/// By name.
+pub const ROLE_IS_KNOWN: &str = "in the end each token names the role that the user has";
+/// By name.
+pub const ABSENT_LEAVE: &str = "in the end a connection that is no more is off its session";
+/// By name.
+pub const PRESENT_STAY: &str = "in the end the connection that has used the key last is on its session";
+/// By name.
+pub const OVERDUE_GO: &str = "in the end nothing is stored that is overdue";
+
 pub(super) fn all() -> Vec<Property<Config>> {
     vec![
         Property::always(NOBODY_IS_REFUSED, nobody_is_refused),
@@ -34,7 +49,7 @@ pub(super) fn all() -> Vec<Property<Config>> {
         Property::always(ALL_ANSWERED, |config, state: &State| {
             !is_at_rest(config, state) || state.clients.iter().all(Client::is_done)
         }),
-        Property::always(AS_STORED, |config, state: &State| !is_at_rest(config, state) || is_as_stored(state)),
+        Property::always(AS_STORED, |config, state: &State| !is_at_rest(config, state) || is_as_stored(config, state)),
         Property::always(ON_ONE_SESSION, |config, state: &State| {
             !is_at_rest(config, state) || is_on_one_session(config, state)
         }),
@@ -42,6 +57,28 @@ pub(super) fn all() -> Vec<Property<Config>> {
         Property::always(PUBLISHED_ONCE, is_published_once),
         Property::always(WITHIN_CAP, |config, state: &State| {
             !is_at_rest(config, state) || is_within_cap(config, state)
+        }),
+        Property::always(NOT_STOLEN, |config, state: &State| is_theft(config) || !state.has_cried_theft),
+        Property::always(OUT_WITH_THE_OLD, |config, state: &State| {
+            let keeps_out = config.edit.is_some_and(Edit::keeps_out);
+            !keeps_out || !is_at_rest(config, state) || state.truth.records.is_empty()
+        }),
+        Property::always(ROLE_IS_KNOWN, |config, state: &State| {
+            let knows = |connection: &Connection| connection.token.is_none() || connection.has_new_role;
+            config.edit != Some(Edit::Role) || !is_at_rest(config, state) || state.gateway.values().all(knows)
+        }),
+        Property::always(ABSENT_LEAVE, |config, state: &State| {
+            let is_there = |stored: &Stored| stored.record.is_on(&cid("a"));
+            let is_gone = config.probe == Some(Absence::Gone);
+            !is_gone || !is_at_rest(config, state) || !state.truth.records.values().any(is_there)
+        }),
+        Property::always(PRESENT_STAY, |config, state: &State| {
+            let is_probed = config.probe == Some(Absence::Silent);
+            !is_probed || !is_at_rest(config, state) || state.clients.iter().all(|client| is_present(state, client))
+        }),
+        Property::always(OVERDUE_GO, |config, state: &State| {
+            let is_overdue = |stored: &Stored| stored.record.is_expired(LATE);
+            !config.has_ttl || !is_at_rest(config, state) || !state.truth.records.values().any(is_overdue)
         }),
     ]
 }
@@ -51,13 +88,19 @@ fn is_at_rest(config: &Config, state: &State) -> bool {
     let is_idle = state.instances.iter().all(|instance| {
         let misses = instance.misses && config.mutant != Some(Mutant::NoResend);
         let is_late = !config.ends || instance.is_late;
+        let is_told = config.edit.is_none() || instance.has_told();
         instance.work.is_empty()
             && instance.lane.is_empty()
             && instance.unconfirmed.is_empty()
-            && (!instance.is_up || is_late && !misses && instance.overdue().next().is_none())
+            && (!instance.is_up
+                || is_late && !misses && is_told && instance.round.is_none() && instance.overdue().next().is_none())
     });
     let is_shown = state.instances.iter().all(|instance| !instance.is_up || instance.view.is_current(&state.truth));
-    is_idle && is_shown && state.floating.is_none() && state.requests.is_empty()
+    is_idle
+        && is_shown
+        && state.outlived(config).next().is_none()
+        && state.floating.is_none()
+        && state.requests.is_empty()
 }
 
 /// Whether one key is used by two attempts: the first one, by all clients.
@@ -68,8 +111,12 @@ fn is_theft(config: &Config) -> bool {
 
 fn nobody_is_refused(config: &Config, state: &State) -> bool {
     let ends = |ask: &Ask| matches!(ask, Ask::Logout { .. });
-    let may_end = config.ends || config.cap.is_some() || config.scripts.iter().copied().flatten().any(ends);
-    let is_key_refused = |client: &Client| matches!(client.refused, Some(Ask::Relogin { .. }));
+    let may_end = config.ends
+        || config.edit.is_some_and(Edit::keeps_out)
+        || config.cap.is_some()
+        || config.scripts.iter().copied().flatten().any(ends);
+    let is_damaged = |client: &Client| client.session.is_some_and(|sid| state.damaged.contains(&sid));
+    let is_key_refused = |client: &Client| matches!(client.refused, Some(Ask::Relogin { .. })) && !is_damaged(client);
     is_theft(config) || may_end || !state.clients.iter().any(is_key_refused)
 }
 
@@ -90,17 +137,24 @@ fn stored(state: &State) -> BTreeMap<&ConnectionId, Vec<SessionId>> {
     on
 }
 
-fn is_as_stored(state: &State) -> bool {
+fn is_as_stored(config: &Config, state: &State) -> bool {
     let stored = stored(state);
-    state.gateway.iter().all(|(connection, known)| {
+    // Until it notices, an instance may go on from a lost record (ADR 0090).
+    let is_noticed = !config.is_quiet || state.left[super::LOSSES] == config.losses;
+    let is_anybody_there = state.instances.iter().any(|instance| instance.is_up);
+    let is_right = |(connection, known): (&ConnectionId, &Connection)| {
         let held = stored.get(connection).and_then(|sessions| sessions.first()).copied();
-        known.token == held && known.user.is_none_or(|user| user == held.is_some())
-    })
+        let is_user = |user: bool| user == held.is_some();
+        (known.is_token_unsure || known.token == held) && (known.is_user_unsure || known.user.is_none_or(is_user))
+    };
+    !is_anybody_there || !is_noticed || state.gateway.iter().all(is_right)
 }
 
 fn is_on_one_session(config: &Config, state: &State) -> bool {
     let is_known = |sid: &SessionId| state.clients.iter().any(|client| client.session == Some(*sid));
-    let all_known = state.truth.records.keys().all(is_known) || state.left[super::KILLS] < config.kills;
+    let all_known = state.truth.records.keys().all(is_known)
+        || state.left[super::KILLS] < config.kills
+        || state.left[super::LOSSES] < config.losses;
     stored(state).values().all(|sessions| sessions.len() < 2) && all_known
 }
 
@@ -109,6 +163,12 @@ fn is_published_once(config: &Config, state: &State) -> bool {
     let has_requests = config.scripts.iter().any(|script| !script.is_empty());
     let was_killed = state.left[super::KILLS] < config.kills;
     was_killed || has_requests || !config.ends || state.gateway.values().all(|connection| connection.cleared < 2)
+}
+
+/// Whether the connection on which a client has used its key last is on the session.
+fn is_present(state: &State, client: &Client) -> bool {
+    let (Some(Ask::Relogin { on, .. }), Some(sid)) = (client.last(), client.session) else { return true };
+    state.truth.records.get(&sid).is_some_and(|stored| stored.record.is_on(&cid(on)))
 }
 
 fn is_within_cap(config: &Config, state: &State) -> bool {

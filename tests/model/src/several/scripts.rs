@@ -1,7 +1,8 @@
 //! What clients send, in which order. Must not know of instances.
 
 use relogin_session::{
-    Attempt, Command, ConnectionId, LoggedIn, Login, Next, Record, ReloginKey, Reply, Rules, SessionId, Write, decide,
+    Attempt, Command, ConnectionId, Device, DeviceKey, LoggedIn, Login, Next, Record, ReloginKey, Reply, Rules,
+    SessionId, Write, decide,
 };
 
 use super::{FIRST, NOW};
@@ -84,9 +85,14 @@ pub fn attempt(number: u8) -> Attempt {
     Attempt([number; 16])
 }
 
+/// What a login says of its device, which has a key pair or not.
+pub(super) fn device(is_bound: bool) -> Device {
+    Device { public_key: is_bound.then_some(DeviceKey::Ed25519([1; 32])), ..Device::default() }
+}
+
 /// The session that there is, and what its login was answered.
-pub(super) fn first_session(rules: &Rules) -> (Record, LoggedIn) {
-    let login = Login { attempt: Some(attempt(1)), ..Login::new(cid("a"), jane()) };
+pub(super) fn first_session(rules: &Rules, is_bound: bool) -> (Record, LoggedIn) {
+    let login = Login { attempt: Some(attempt(1)), device: device(is_bound), ..Login::new(cid("a"), jane()) };
     let decision = decide(None, Command::Login { login, sid: FIRST, salt: [0; 16], began: NOW }, rules, NOW);
     match (decision.write, decision.next) {
         (Write::Create(record), Next::Reply(Ok(Some(logged_in)))) => (record, logged_in),
@@ -123,6 +129,12 @@ impl Client {
     #[must_use]
     pub fn is_done(&self) -> bool {
         self.at >= self.script.len()
+    }
+
+    /// What it was answered last.
+    #[must_use]
+    pub fn last(&self) -> Option<Ask> {
+        self.script.get(self.at.checked_sub(1)?).copied()
     }
 
     /// Takes an answer; true if the next request follows.

@@ -19,6 +19,10 @@ pub struct Truth {
     /// The sessions.
     pub records: BTreeMap<SessionId, Stored>,
     last: u64,
+    /// How often it has gone back.
+    history: u8,
+    /// Its earlier states, if it may go back.
+    earlier: Option<Vec<(BTreeMap<SessionId, Stored>, u64)>>,
 }
 
 /// A write that may still be done.
@@ -40,14 +44,42 @@ pub struct View {
     since: u64,
     /// Sessions of which only the bucket's leader can say what they are.
     in_doubt: BTreeSet<SessionId>,
+    /// In which history that is, and the last sequence that it was shown; 0 where there is but one.
+    position: (u8, u64),
 }
 
 impl Truth {
+    /// From now on it may go back to where it was.
+    pub fn remember_if(&mut self, may_go_back: bool) {
+        self.earlier = may_go_back.then(Vec::new);
+    }
+
+    /// How many states it may go back to.
+    #[must_use]
+    pub fn earlier(&self) -> usize {
+        self.earlier.as_ref().map_or(0, Vec::len)
+    }
+
+    /// One of them.
+    #[must_use]
+    pub fn gone_back(&self, earlier: usize, may_go_back: bool) -> Self {
+        let (records, last) = self.earlier.as_ref().expect("it may go back")[earlier].clone();
+        Self { records, last, history: self.history + 1, earlier: may_go_back.then(Vec::new) }
+    }
+
+    fn position(&self) -> (u8, u64) {
+        let may_go_back = self.earlier.is_some() || self.history > 0;
+        (self.history, if may_go_back { self.last } else { 0 })
+    }
+
     /// Writes, if the revision is the expected one or nobody compares; returns the new one.
     pub fn swap(&mut self, sid: SessionId, expected: u64, next: Option<Record>, compares: bool) -> Option<u64> {
         let newest = self.records.get(&sid).map_or(0, |stored| stored.revision);
         if compares && newest != expected {
             return None;
+        }
+        if let Some(earlier) = &mut self.earlier {
+            earlier.push((self.records.clone(), self.last));
         }
         self.last += 1;
         match next {
@@ -76,6 +108,7 @@ impl View {
     /// The watch shows everything.
     pub fn catch_up(&mut self, truth: &Truth) {
         let is_shown = |stored: &&Stored| stored.revision > self.since;
+        self.position = truth.position();
         self.known =
             truth.records.values().filter(is_shown).map(|stored| (stored.record.sid, stored.clone())).collect();
     }
@@ -84,7 +117,26 @@ impl View {
     #[must_use]
     pub fn is_current(&self, truth: &Truth) -> bool {
         let shown = truth.records.values().filter(|stored| stored.revision > self.since);
-        shown.eq(self.known.values())
+        self.is_of(truth) && shown.eq(self.known.values())
+    }
+
+    /// Whether it is of the same history.
+    #[must_use]
+    pub fn is_of(&self, truth: &Truth) -> bool {
+        self.position.0 == truth.history
+    }
+
+    /// Whether a write with this sequence shows that it is not.
+    #[must_use]
+    pub fn is_behind_us(&self, revision: u64, truth: &Truth) -> bool {
+        !self.is_of(truth) && revision <= self.position.1
+    }
+
+    /// The watch goes on in another history, behind the last sequence that it has shown.
+    pub fn go_on(&mut self, truth: &Truth) {
+        let shown = truth.records.values().filter(|stored| stored.revision > self.position.1);
+        self.known.extend(shown.map(|stored| (stored.record.sid, stored.clone())));
+        self.position.1 = self.position.1.max(truth.last);
     }
 
     /// Asks the leader for a session.

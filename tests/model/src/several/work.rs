@@ -4,18 +4,15 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use relogin_session::{
-    Command, ConnectionId, Decision, Effect, Login, Next, OtherSession, Outcome, Proof, Record, Relogin, ReloginKey,
-    Reply, SessionId, Token, Write, decide,
-    machine::{
-        ended_by_logout, events_for, over_cap,
-        several::{apart, last_tokens, shown_only},
-    },
+    Command, ConnectionId, Denied, Effect, Login, OtherSession, Proof, Record, Relogin, ReloginKey, Reply, SessionId,
+    Token,
+    machine::{ended_by_logout, events_for, over_cap, several::last_tokens},
 };
 
 use super::{
     Config, Instance, Mutant, NOW, Sent, State,
-    scripts::{Ask, Request, attempt},
-    store::{Floating, Stored},
+    scripts::{Ask, Request, attempt, device},
+    store::Stored,
 };
 use crate::service::jane;
 
@@ -47,6 +44,14 @@ pub enum Task {
     Detach(SessionId, ConnectionId),
     /// A session beyond the limit ends.
     Evict(SessionId),
+    /// A session ends because its user has another password.
+    Revoke(SessionId),
+    /// A session is told that its user has changed.
+    UserChanged(SessionId),
+    /// All sessions of the user are told.
+    Tell,
+    /// Connections that have not answered leave a session. The last one has asked.
+    Prune(SessionId, Vec<ConnectionId>, ConnectionId),
     /// All connections get their events again.
     Resend,
     /// What connections were sent is checked.
@@ -71,6 +76,8 @@ pub enum TaskStep {
     Remove(SessionId, u64),
     /// Send events to the gateway.
     Publish(Vec<Effect>),
+    /// Send these connections what the replica says of them.
+    Resend(LastSent),
     /// Leave these connections for a later check.
     CheckLater(LastSent),
     /// Answer a get.
@@ -90,6 +97,12 @@ pub enum TaskStep {
     Run(Task),
     /// End the sessions beyond the limit, but never this one.
     Cap(SessionId),
+    /// Check the password of a login.
+    CheckPassword,
+    /// Check it again, if users have changed meanwhile.
+    CheckAgain,
+    /// Tell all sessions of the user.
+    TellSessions,
     /// End the task.
     End(Reply),
 }
@@ -97,13 +110,18 @@ pub enum TaskStep {
 /// A task under way.
 #[derive(Clone, Debug)]
 pub struct Frame {
-    task: Task,
-    is_fresh: bool,
-    has_left: bool,
-    todo: VecDeque<TaskStep>,
+    /// What it is.
+    pub task: Task,
+    pub(super) is_fresh: bool,
+    pub(super) has_left: bool,
+    pub(super) todo: VecDeque<TaskStep>,
     /// The session that it ends.
     pub ends: Option<SessionId>,
     marked: Option<u64>,
+    /// Whether it ends it because a used key came.
+    pub(super) is_theft: bool,
+    /// How often users had changed when the password was checked.
+    changes: u8,
 }
 
 impl Frame {
@@ -116,19 +134,39 @@ impl Frame {
             }
             _ => vec![TaskStep::Decide],
         };
-        Self { task, is_fresh: false, has_left: false, todo: todo.into(), ends: None, marked: None }
+        Self::with(task, todo)
+    }
+
+    /// A task of these steps.
+    pub(super) fn with(task: Task, todo: impl IntoIterator<Item = TaskStep>) -> Self {
+        let todo = todo.into_iter().collect();
+        Self { task, is_fresh: false, has_left: false, todo, ends: None, marked: None, is_theft: false, changes: 0 }
     }
 
     /// The task of a request. A login creates the session of this number.
     #[must_use]
-    pub fn of(request: &Request, session: u8) -> Self {
+    pub fn of(request: &Request, session: u8, config: &Config) -> Self {
         let (on, token) = (request.connection.clone(), request.token);
-        Self::new(match request.ask {
+        let mut frame = Self::new(match request.ask {
             Ask::Relogin { attempt, .. } => Task::Relogin(on, request.key.clone().expect("a key"), attempt, token),
             Ask::Login { attempt, .. } => Task::Login(on, attempt, SessionId([session; 16])),
             Ask::Logout { .. } => Task::Logout(on, token),
             Ask::Get { .. } => Task::Get(on, token),
-        })
+        });
+        if config.edit.is_some() && matches!(frame.task, Task::Login(..)) {
+            frame.todo.push_front(TaskStep::CheckPassword);
+        }
+        frame
+    }
+
+    /// Whether it is a login whose password was checked and that is not decided on.
+    pub(super) fn is_login_to_be_decided(&self) -> bool {
+        matches!((&self.task, self.todo.front()), (Task::Login(..), Some(TaskStep::Decide)))
+    }
+
+    /// Connections that have not answered leave a session.
+    pub(super) fn pruning(sid: SessionId, silent: Vec<ConnectionId>, asked_by: ConnectionId) -> Self {
+        Self::new(Task::Prune(sid, silent, asked_by))
     }
 
     /// The disposal of an overdue session.
@@ -167,19 +205,19 @@ impl Instance {
         )
     }
 
-    fn frame(&mut self) -> &mut Frame {
+    pub(super) fn frame(&mut self) -> &mut Frame {
         self.work.last_mut().expect("it has a task")
     }
 
     /// Puts steps before the rest of its task.
-    fn prepend(&mut self, steps: impl IntoIterator<Item = TaskStep, IntoIter: DoubleEndedIterator>) {
+    pub(super) fn prepend(&mut self, steps: impl IntoIterator<Item = TaskStep, IntoIter: DoubleEndedIterator>) {
         for step in steps.into_iter().rev() {
             self.frame().todo.push_front(step);
         }
     }
 
     /// The live session on a connection.
-    fn held_by(&self, connection: &ConnectionId) -> Option<&Record> {
+    pub(super) fn held_by(&self, connection: &ConnectionId) -> Option<&Record> {
         let newest = self.view.all_on(connection).into_iter().next().map(|stored| &stored.record);
         newest.filter(|record| !record.is_expired(self.now()))
     }
@@ -190,14 +228,14 @@ impl Instance {
     }
 
     /// Sends a connection what the replica says of it.
-    fn resend(&mut self, connection: &ConnectionId) -> Option<SessionId> {
+    pub(super) fn resend(&mut self, connection: &ConnectionId) -> Option<SessionId> {
         let held = self.held_by(connection).cloned();
-        self.publish(events_for(connection, held.as_ref().map(|record| (record, jane()))).into());
+        self.publish(events_for(connection, held.as_ref().zip(self.user())).into());
         held.map(|record| record.sid)
     }
 
     /// The session of the task, and the one that the request's connection holds.
-    fn find(&self) -> (Option<Stored>, Option<Stored>) {
+    pub(super) fn find(&self) -> (Option<Stored>, Option<Stored>) {
         let on = |connection: &ConnectionId| self.view.all_on(connection).into_iter().next().cloned();
         let load = |sid: SessionId| self.view.load(sid).cloned();
         match &self.work.last().expect("it has a task").task {
@@ -211,12 +249,17 @@ impl Instance {
                 let ended = ended_by_logout(None, held.as_ref().map(|held| held.record.sid), *token);
                 (ended.and_then(load), held)
             }
-            Task::Expire(sid) | Task::Detach(sid, _) | Task::Evict(sid) => (load(*sid), None),
-            Task::Get(..) | Task::Resend | Task::Confirm(_) => (None, None),
+            Task::Expire(sid)
+            | Task::Detach(sid, _)
+            | Task::Evict(sid)
+            | Task::Revoke(sid)
+            | Task::UserChanged(sid)
+            | Task::Prune(sid, ..) => (load(*sid), None),
+            Task::Get(..) | Task::Resend | Task::Confirm(_) | Task::Tell => (None, None),
         }
     }
 
-    fn command(&self, held: Option<&Record>) -> Command {
+    pub(super) fn command(&self, held: Option<&Record>, config: &Config) -> Command {
         let Frame { task, has_left, .. } = self.work.last().expect("it has a task");
         match task {
             Task::Relogin(connection, key, number, token) => {
@@ -227,16 +270,18 @@ impl Instance {
                     connection: connection.clone(),
                     key,
                     attempt: Some(attempt(*number)),
-                    proof: Proof::None,
+                    proof: if config.is_bound { Proof::Valid } else { Proof::None },
                     cookie: None,
                     remote_addr: None,
-                    user: Some(jane()),
+                    user: self.user(),
                     token,
                     other,
                 })
             }
             Task::Login(connection, number, sid) => {
-                let login = Login { attempt: number.map(attempt), ..Login::new(connection.clone(), jane()) };
+                let user = self.user().unwrap_or_else(jane);
+                let (attempt, device) = (number.map(attempt), device(config.is_bound));
+                let login = Login { attempt, device, ..Login::new(connection.clone(), user) };
                 Command::Login { login, sid: *sid, salt: sid.0, began: NOW }
             }
             Task::Logout(connection, token) => Command::Logout {
@@ -247,7 +292,12 @@ impl Instance {
             },
             Task::Detach(_, connection) => Command::Detach { connection: connection.clone() },
             Task::Evict(_) => Command::Evict,
-            Task::Expire(_) | Task::Get(..) | Task::Resend | Task::Confirm(_) => Command::Expire,
+            Task::Revoke(_) => Command::Revoke,
+            Task::UserChanged(_) => Command::UserChanged { user: self.user() },
+            Task::Prune(_, unresponsive, asked_by) => {
+                Command::Prune { unresponsive: unresponsive.clone(), asked_by: asked_by.clone() }
+            }
+            Task::Expire(_) | Task::Get(..) | Task::Resend | Task::Confirm(_) | Task::Tell => Command::Expire,
         }
     }
 }
@@ -255,6 +305,7 @@ impl Instance {
 impl State {
     /// An instance does its next step.
     pub(super) fn work(&mut self, number: usize, outcome: WriteOutcome, config: &Config) {
+        self.reconnect(number, config);
         let instance = &mut self.instances[number];
         let next = instance.frame().todo.pop_front().expect("it has a task");
         match next {
@@ -264,7 +315,7 @@ impl State {
                     config.mutant == Some(Mutant::StaleAnswer) && matches!(instance.frame().task, Task::Get(..));
                 if is_left_out {
                 } else if outcome == WriteOutcome::Answered {
-                    self.barrier(number);
+                    self.barrier(number, config);
                 } else {
                     self.answered(number, None);
                 }
@@ -272,16 +323,23 @@ impl State {
             TaskStep::Write(sid, expected, next) => {
                 if instance.is_taken(sid, next.as_deref()) {
                     instance.frame().todo = [TaskStep::Decide].into();
-                } else if self.write(number, outcome, config, sid, expected, next.map(|next| *next)).is_some()
-                    && expected == 0
-                {
-                    self.instances[number].made.insert(sid);
+                } else if self.write(number, outcome, config, sid, expected, next.as_deref().cloned()).is_some() {
+                    let instance = &mut self.instances[number];
+                    if expected == 0 {
+                        instance.made.insert(sid);
+                    }
+                    if let (Some(next), Task::Relogin(here, ..)) = (next, instance.frame().task.clone())
+                        && next.is_on(&here)
+                    {
+                        instance.relogged_in(&next, &here, config);
+                    }
                 }
             }
             TaskStep::Mark(sid, expected, record) => {
                 let marked = self.write(number, outcome, config, sid, expected, Some(*record));
                 if let (Some(revision), Some(frame)) = (marked, self.instances[number].work.last_mut()) {
                     frame.marked = Some(revision);
+                    self.has_cried_theft |= frame.is_theft;
                 }
             }
             TaskStep::Remove(sid, revision) => {
@@ -289,6 +347,16 @@ impl State {
                 self.remove(number, outcome, config, sid, revision);
             }
             TaskStep::Publish(effects) => instance.publish(effects),
+            TaskStep::Resend(left) => {
+                for connection in left.into_keys() {
+                    let session = instance.resend(&connection);
+                    for step in &mut instance.frame().todo {
+                        if let TaskStep::Check(sent) = step {
+                            sent.insert(connection.clone(), session);
+                        }
+                    }
+                }
+            }
             TaskStep::CheckLater(sent) => instance.unconfirmed.extend(sent),
             TaskStep::Answer => {
                 let Task::Get(connection, known) = instance.frame().task.clone() else { return };
@@ -318,7 +386,7 @@ impl State {
             TaskStep::Check(sent) => {
                 instance.prepend([TaskStep::Compare(sent)]);
                 if config.mutant != Some(Mutant::StaleCheck) {
-                    self.barrier(number);
+                    self.barrier(number, config);
                 }
             }
             TaskStep::Compare(sent) => self.correct(number, sent),
@@ -346,6 +414,19 @@ impl State {
                 let excess = over_cap(sessions, newest, config.cap.unwrap_or(usize::MAX));
                 instance.prepend(excess.into_iter().map(|sid| TaskStep::Run(Task::Evict(sid))).collect::<Vec<_>>());
             }
+            TaskStep::CheckPassword if instance.lets_in() => instance.frame().changes = instance.changes,
+            TaskStep::CheckPassword => self.answered(number, Some(Err(Denied::WrongUsernamePassword))),
+            TaskStep::CheckAgain => {
+                let Task::Login(connection, ..) = instance.frame().task.clone() else { return };
+                if instance.frame().changes != instance.changes && !instance.lets_in() {
+                    let end = TaskStep::End(Err(Denied::WrongUsernamePassword));
+                    instance.prepend([TaskStep::Run(Task::Logout(connection, None)), end]);
+                }
+            }
+            TaskStep::TellSessions => {
+                let steps = instance.told_sessions();
+                instance.prepend(steps);
+            }
             TaskStep::End(_) if instance.work.len() > 1 => drop(instance.work.pop()),
             TaskStep::End(reply) => self.answered(number, Some(reply)),
         }
@@ -353,220 +434,10 @@ impl State {
 
     /// A read barrier: the gateway has got all that the instance has sent, and the replica has
     /// every acknowledged write.
-    fn barrier(&mut self, number: usize) {
+    fn barrier(&mut self, number: usize, config: &Config) {
         while !self.instances[number].lane.is_empty() {
             self.deliver(number);
         }
-        self.instances[number].view.catch_up(&self.truth);
-    }
-
-    fn decide(&mut self, number: usize, config: &Config) {
-        let others_end = |sid| self.instances[1 - number].is_ending(sid);
-        let is_left_to_another = {
-            let instance = &self.instances[number];
-            let is_marked = |sid| instance.view.load(sid).is_some_and(|stored| stored.record.is_ending());
-            match instance.work.last().expect("it has a task").task {
-                Task::Expire(sid) | Task::Detach(sid, _) | Task::Evict(sid) => is_marked(sid) && others_end(sid),
-                _ => false,
-            }
-        };
-        let instance = &mut self.instances[number];
-        if is_left_to_another {
-            return instance.prepend([TaskStep::End(Ok(None))]);
-        }
-        instance.view.be_certain(&self.truth);
-        let (session, held) = instance.find();
-        let record = session.as_ref().map(|stored| &stored.record);
-        let command = instance.command(held.as_ref().map(|held| &held.record));
-        let decision = decide(record, command, &instance.rules(), instance.now());
-        let needs_barrier = !decision.is_proven_by_its_write() && config.mutant != Some(Mutant::StaleVerdict);
-        if !instance.frame().is_fresh && needs_barrier {
-            instance.frame().is_fresh = true;
-            return instance.prepend([TaskStep::Barrier, TaskStep::Decide]);
-        }
-        let steps = instance.carry_out(&decision, session.as_ref(), held.as_ref(), config);
-        instance.frame().todo.extend(steps);
-    }
-
-    /// Writes, and returns the new revision; otherwise the work goes on or ends as it has to.
-    fn write(
-        &mut self,
-        number: usize,
-        outcome: WriteOutcome,
-        config: &Config,
-        sid: SessionId,
-        expected: u64,
-        next: Option<Record>,
-    ) -> Option<u64> {
-        let compares = config.mutant != Some(Mutant::NoCompare);
-        let instance = &mut self.instances[number];
-        match outcome {
-            WriteOutcome::Answered => {}
-            WriteOutcome::Unanswered => drop(self.truth.swap(sid, expected, next.clone(), compares)),
-            WriteOutcome::Delayed => self.floating = Some(Floating { sid, expected, next: next.clone() }),
-        }
-        if outcome != WriteOutcome::Answered {
-            if config.mutant == Some(Mutant::UnansweredIsDone) {
-                instance.view.apply(sid, expected + 1, next);
-                return Some(expected + 1);
-            }
-            instance.view.doubt(sid);
-            self.answered(number, None);
-            return None;
-        }
-        let written = self.truth.swap(sid, expected, next.clone(), compares);
-        if let Some(revision) = written {
-            instance.view.apply(sid, revision, next);
-            return written;
-        }
-        instance.view.refresh(sid, &self.truth);
-        let is_sweep = matches!(instance.frame().task, Task::Expire(_));
-        if !is_sweep {
-            instance.frame().todo = [TaskStep::Decide].into();
-            instance.frame().ends = None;
-        } else if config.mutant != Some(Mutant::LoserPublishesToo) {
-            instance.frame().todo = [TaskStep::End(Ok(None))].into();
-        }
-        None
-    }
-
-    /// Removes an ended session. Its connections have their events, so the outcome does not matter.
-    fn remove(&mut self, number: usize, outcome: WriteOutcome, config: &Config, sid: SessionId, expected: u64) {
-        let compares = config.mutant != Some(Mutant::NoCompare);
-        let view = &mut self.instances[number].view;
-        match outcome {
-            WriteOutcome::Answered => {
-                self.truth.swap(sid, expected, None, compares);
-                view.refresh(sid, &self.truth);
-            }
-            WriteOutcome::Unanswered => {
-                self.truth.swap(sid, expected, None, compares);
-                view.doubt(sid);
-            }
-            WriteOutcome::Delayed => {
-                self.floating = Some(Floating { sid, expected, next: None });
-                view.doubt(sid);
-            }
-        }
-    }
-
-    /// Sends connections what is stored if they were sent something else, and checks that again.
-    fn correct(&mut self, number: usize, mut sent: LastSent) {
-        let instance = &mut self.instances[number];
-        instance.view.be_certain(&self.truth);
-        let mut is_right = true;
-        for (connection, last) in &mut sent {
-            if instance.held_by(connection).map(|record| record.sid) != *last {
-                *last = instance.resend(connection);
-                is_right = false;
-            }
-        }
-        if is_right {
-            instance.unconfirmed.retain(|connection, _| !sent.contains_key(connection));
-        } else {
-            instance.prepend([TaskStep::Check(sent)]);
-        }
-    }
-
-    fn settle(&mut self, number: usize, sent: &LastSent, made: Option<SessionId>, config: &Config) {
-        if config.mutant == Some(Mutant::NoSettling) {
-            return;
-        }
-        let instance = &mut self.instances[number];
-        let (mut steps, mut is_elsewhere) = (Vec::new(), false);
-        for (connection, last_token) in sent {
-            let sessions = instance.view.all_on(connection).into_iter().map(|stored| stored.record.sid);
-            let Some((newest, older)) = apart(*last_token, sessions) else { continue };
-            if let Some(sid) = made.filter(|sid| *sid != newest) {
-                steps.push(TaskStep::Withdraw(sid));
-                is_elsewhere = true;
-            }
-            steps.extend(older.into_iter().map(|sid| TaskStep::Run(Task::Detach(sid, connection.clone()))));
-            steps.push(TaskStep::Check([(connection.clone(), Some(newest))].into()));
-        }
-        if is_elsewhere {
-            instance.frame().todo = [TaskStep::Decide].into();
-        }
-        instance.prepend(steps);
-    }
-}
-
-impl Instance {
-    /// Whether another session has one of the connections.
-    fn is_taken(&self, sid: SessionId, next: Option<&Record>) -> bool {
-        next.iter().flat_map(|next| &next.connections).any(|connection| {
-            let holders = self.view.all_on(connection);
-            !holders.is_empty() && holders.iter().all(|stored| stored.record.sid != sid)
-        })
-    }
-
-    /// The steps that carry out a decision.
-    fn carry_out(
-        &mut self,
-        decision: &Decision,
-        session: Option<&Stored>,
-        held: Option<&Stored>,
-        config: &Config,
-    ) -> Vec<TaskStep> {
-        let Decision { write, effects, next, outcome } = decision;
-        let publish = |effects: Vec<Effect>| {
-            Some(TaskStep::Publish(effects)).filter(|step| !matches!(step, TaskStep::Publish(none) if none.is_empty()))
-        };
-        let mut steps = Vec::new();
-        match (write, session) {
-            (Write::Create(record), _) => {
-                steps.push(TaskStep::Write(record.sid, 0, Some(Box::new(record.clone()))));
-                steps.extend(publish(effects.clone()));
-            }
-            (Write::Replace(next), _) => {
-                let changed = session.into_iter().chain(held).find(|stored| stored.record.sid == next.sid);
-                let (leaving, staying) = effects.iter().cloned().partition(|effect| effect.leaves(effects));
-                steps.extend(publish(leaving));
-                steps.push(TaskStep::Write(
-                    next.sid,
-                    changed.expect("it is one of them").revision,
-                    Some(Box::new(next.clone())),
-                ));
-                steps.extend(publish(staying));
-            }
-            (Write::Remove, Some(Stored { record, revision })) => {
-                let (before, after) = effects.iter().cloned().partition(Effect::precedes_the_end);
-                steps.extend(publish(before));
-                self.frame().ends = Some(record.sid);
-                if config.mutant != Some(Mutant::EndIsNotMarked) {
-                    steps.push(TaskStep::Mark(record.sid, *revision, Box::new(record.ended())));
-                }
-                steps.extend(publish(after));
-                steps.push(TaskStep::Remove(record.sid, *revision));
-            }
-            (Write::Keep, _) | (_, None) => steps.extend(publish(effects.clone())),
-        }
-        let mut later = LastSent::new();
-        if let (Write::Replace(next), false) = (write, config.mutant == Some(Mutant::NoCheckAfterRefresh)) {
-            later.extend(shown_only(effects).map(|connection| (connection.clone(), Some(next.sid))));
-        }
-        let made = if let Write::Create(record) = write { Some(record.sid) } else { None };
-        let sent =
-            last_tokens(effects).map(|(connection, session)| (connection.clone(), session)).collect::<LastSent>();
-        if config.mutant == Some(Mutant::NoCheck) {
-        } else if decision.may_be_confirmed_later() {
-            later.extend(sent);
-        } else if !sent.is_empty() {
-            steps.extend([TaskStep::Check(sent.clone()), TaskStep::Settle(sent, made)]);
-        }
-        if !later.is_empty() {
-            steps.push(TaskStep::CheckLater(later));
-        }
-        match next {
-            Next::Reply(reply) => {
-                steps.extend(made.filter(|_| config.cap.is_some()).map(TaskStep::Cap));
-                steps.push(TaskStep::End(reply.clone()));
-            }
-            Next::DecideAgain => {
-                self.frame().has_left |= *outcome == Outcome::Detached;
-                steps.push(TaskStep::Decide);
-            }
-        }
-        steps
+        self.follow(number, config);
     }
 }
