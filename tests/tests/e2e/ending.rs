@@ -153,11 +153,16 @@ async fn user_is_removed(stage: &mut Stage) -> Result<()> {
     // A new password ends what was made with the old one.
     stage.relogin(&[&user[..], &["passwd", "ann", "--password-stdin"]].concat(), "the second one\n").await?;
     page.shows(View::Login).await?;
-    page.log_in("ann", "the second one").await?;
-    page.is_user(ANN).await?;
+    let elsewhere = stage.page("elsewhere", &front.url()).await?;
+    for page in [&page, &elsewhere] {
+        page.log_in("ann", "the second one").await?;
+        page.is_user(ANN).await?;
+    }
 
     stage.relogin(&[&user[..], &["remove", "ann"]].concat(), "").await?;
-    page.shows(View::Login).await?;
+    for page in [&page, &elsewhere] {
+        page.shows(View::Login).await?;
+    }
     let refused =
         stage.res().await?.request(LOGIN, Some(json!({ "username": "ann", "password": "the second one" }))).await?;
     assert_eq!(refused.code(), Some("session.wrongUsernamePassword"));

@@ -84,6 +84,7 @@ async fn key_stolen_by_another_browser(stage: &mut Stage) -> Result<()> {
     let extra = front.frame(mark, "the owner's extra attempt", of_owner).await?;
     let refused = front.frame(mark, "its refusal", |frame| frame.answers(&extra)).await?;
     assert_eq!(refused.error_code(), Some("session.invalidReloginKey"));
+    stage.service_says("the audit", "outcome=reuse_detected").await?;
     for page in [&owner, &thief] {
         page.shows(View::Login).await?;
         page.until_stored("nothing", "record === null").await?;
