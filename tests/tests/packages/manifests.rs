@@ -154,7 +154,33 @@ async fn the_instances_of_kubernetes_reach_their_nats_and_take_their_options() {
     let drain: u64 = option(&args, "drain").strip_suffix('s').unwrap().parse().unwrap();
     let waits = seconds("/containers/0/lifecycle/preStop/sleep/seconds");
     assert!(waits + drain < seconds("/terminationGracePeriodSeconds"));
+    let socket = list(container, "/env").find(|variable| variable["name"] == "RELOGIN_CONTROL_SOCKET").unwrap();
+    let socket = Path::new(text(socket, "/value"));
+    let mounts = |mount: &&Value| Some(Path::new(text(mount, "/mountPath"))) == socket.parent();
+    let mount = list(container, "/volumeMounts").find(mounts).expect("the socket's folder is mounted");
+    let volume = list(pod, "/volumes").find(|volume| volume["name"] == mount["name"]).unwrap();
+    assert!(volume["emptyDir"].is_object() && mount["readOnly"].is_null(), "{volume}");
+    asks_inside("kubectl exec --namespace relogin deployment/relogin -- /usr/bin/relogin status", socket);
     waits_for_nats(&args, folder).await;
+}
+
+/// docs/operations.md has this command, and the socket that it asks.
+fn asks_inside(command: &str, socket: &Path) {
+    let docs = fs::read_to_string(repository().join("docs/operations.md")).unwrap();
+    let docs = docs.split_whitespace().collect::<Vec<_>>().join(" ");
+    for text in [command, socket.to_str().unwrap()] {
+        assert!(docs.contains(&format!("`{text}`")), "{text}");
+    }
+}
+
+/// The image's own command has its data folder, and so its socket, in the working directory.
+#[test]
+fn operators_ask_in_the_image_where_its_service_listens() {
+    let text = fs::read_to_string(repository().join("deploy/Containerfile")).unwrap();
+    let folder = text.lines().find_map(|line| line.strip_prefix("WORKDIR ")).unwrap();
+    assert!(text.contains(&format!("--volume relogin:{folder} ")) && text.contains("COPY relogin /usr/bin/relogin"));
+    let socket = Path::new(folder).join("relogin-data/control.sock");
+    asks_inside("podman exec CONTAINER /usr/bin/relogin status", &socket);
 }
 
 #[tokio::test]
@@ -183,5 +209,10 @@ async fn the_services_of_compose_know_each_other_and_ours_takes_its_options() {
     assert!(resgate.iter().any(|arg| arg == option(&args, "nats")), "{resgate:?}");
     let mounted = texts(&services["relogin"], "/volumes");
     assert_eq!(mounted, ["./config:/etc/relogin:ro"]);
+    let socket = services["relogin"]["environment"]["RELOGIN_CONTROL_SOCKET"].as_str().unwrap();
+    let folder = Path::new(socket).parent().unwrap().to_str().unwrap();
+    let writable = texts(&services["relogin"], "/tmpfs");
+    assert_eq!(writable, [format!("{folder}:uid=65532,gid=65532,mode=0700")]);
+    asks_inside("docker compose exec relogin /usr/bin/relogin status", Path::new(socket));
     waits_for_nats(&args, "/etc/relogin").await;
 }
