@@ -113,6 +113,8 @@ async fn a_backup_under_load_has_what_was_answered_before_it() {
     for browser in &mut ended {
         browser.goes_on().await;
     }
+    // The bearers' lines are the last, and may come after the answers.
+    service.says_times("outcome=store_rolled_back", BROWSERS).await;
     let said = service.said();
     assert_eq!(said.matches("outcome=recovered").count(), BROWSERS, "{said}");
     assert_eq!(said.matches("outcome=store_rolled_back").count(), BROWSERS, "{said}");
