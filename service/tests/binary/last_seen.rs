@@ -229,7 +229,7 @@ async fn while_a_new_users_file_reaches_one_instance_after_the_other_nothing_is_
     }
 }
 
-/// The one that has seen the new password told all sessions before there was this one.
+/// The one that has seen the new password notified all sessions before there was this one.
 #[tokio::test]
 async fn who_got_in_by_a_former_password_at_an_instance_that_has_gone_since_is_logged_out() {
     let bed = Bed::new();

@@ -27,18 +27,18 @@
 //!   sequence that is given out a second time, is not seen: ADR 0090.) In worlds that are *quiet*
 //!   they keep their connections, and notice at the next read barrier, or at a write; how a
 //!   connection looks in the end is not claimed of these.
-//! - *Only what happened since is certain.* What a lost write has told a connection stays until its
-//!   client uses its key, and what a lost logout has ended is there again (ADR 0090): neither is
-//!   looked at. Of thefts and losses together nothing is claimed.
-//! - *A user's sessions are told while their login is checked*, or by an idle instance; where one
-//!   is killed, by an idle one. What is killed between a login and the second look at its password
-//!   leaves a connection, and no key, to whoever had the former password.
-//! - *That an instance has told the sessions of a change* is known to the other one when it is
+//! - *Only what happened since is certain.* What a connection was sent because of a lost write
+//!   stays until its client uses its key, and what a lost logout has ended is there again (ADR
+//!   0090): neither is looked at. Of thefts and losses together nothing is claimed.
+//! - *A user's sessions are notified while their login is checked*, or by an idle instance; where
+//!   one is killed, by an idle one. What is killed between a login and the second look at its
+//!   password leaves a connection, and no key, to whoever had the former password.
+//! - *That an instance has notified the sessions of a change* is known to the other one when it is
 //!   killed, as by its digest (ADR 0102). Files that differ for long, and those that are missing,
 //!   are in `crates/users/src/follow/tests.rs`.
 //! - *A probe is about one session*, and two connections are enough for it.
-//! - *What the bucket's time to live removes is told to nobody*: that nobody was there is why it
-//!   was removed. A connection that is still there finds out when its client uses its key.
+//! - *Nobody is notified of what the bucket's time to live removes*: that nobody was there is why
+//!   it was removed. A connection that is still there finds out when its client uses its key.
 //!
 //! **Not here, because there is nothing to order:** failed logins are counted in messages
 //! (`failed_logins_count_at_all_instances`), and what was used "before this process began" matters
@@ -115,7 +115,7 @@ pub struct Instance {
     pub old: usize,
     /// What it has seen of the user's change.
     pub edit: Option<Edit>,
-    /// Whether it has not told the user's sessions of it.
+    /// Whether it has not notified the user's sessions of it.
     pub has_news: bool,
     /// How often it has begun to.
     pub changes: u8,
@@ -165,8 +165,8 @@ pub struct State {
     pub damaged: BTreeSet<SessionId>,
     /// Whether a session was ended because a used key came.
     pub has_cried_theft: bool,
-    /// Whether an instance was killed that had not told the user's sessions of the change.
-    pub is_untold: bool,
+    /// Whether an instance was killed that had not notified the user's sessions of the change.
+    pub has_unnotified: bool,
 }
 
 const DOUBLED: usize = 0;
@@ -248,7 +248,7 @@ impl State {
             has_said_less: false,
             damaged: BTreeSet::new(),
             has_cried_theft: false,
-            is_untold: false,
+            has_unnotified: false,
         };
         (0..state.clients.len()).for_each(|client| state.send(client));
         state
@@ -275,7 +275,7 @@ impl State {
 
     fn kill(&mut self, number: usize, config: &Config) {
         self.left[KILLS] -= 1;
-        self.is_untold |= config.edit.is_some() && !self.instances[number].has_told();
+        self.has_unnotified |= config.edit.is_some() && !self.instances[number].has_notified();
         let Instance { lane, request, old, .. } = std::mem::take(&mut self.instances[number]);
         // What it has sent still arrives.
         (self.instances[number].lane, self.instances[number].old) = (lane, old);

@@ -140,8 +140,8 @@ caught! {
     a_replica_that_goes_on_in_another_history: HistoryGoesOn, [NOBODY_IS_REFUSED], &[&[], LOGS_IN_AND_GOES_ON], {losses: 1, is_bound: true}
     a_loss_that_looks_like_a_theft: LossLooksLikeTheft, [NOT_STOLEN], &[USES], {losses: 1}
     a_login_that_is_not_checked_again: NoSecondCheck, [OUT_WITH_THE_OLD], &[&[], LOGS_IN], {edit: Some(Removal)}
-    a_password_that_is_not_told_again: NotToldAgain, [OUT_WITH_THE_OLD], &[&[], LOGS_IN], {edit: Some(Password), kills: 1}
-    a_role_that_is_not_told_again: NotToldAgain, [ROLE_IS_KNOWN], &[MOVES], {edit: Some(Role), kills: 1}
+    a_password_change_that_is_not_notified_again: NotNotifiedAgain, [OUT_WITH_THE_OLD], &[&[], LOGS_IN], {edit: Some(Password), kills: 1}
+    a_role_change_that_is_not_notified_again: NotNotifiedAgain, [ROLE_IS_KNOWN], &[MOVES], {edit: Some(Role), kills: 1}
     a_probe_whose_answers_go_anywhere: ProbeAnsweredToAny, [ABSENT_LEAVE], &[MOVES], {probe: Some(Gone)}
     silence_that_counts_after_a_relogin: SilenceCounts, [PRESENT_STAY], &[COMES_BACK], {probe: Some(Silent)}
     one_who_was_to_leave_and_is_not_checked: LeftUnchecked, [AS_STORED], &[COMES_BACK], {probe: Some(Silent)}

@@ -55,7 +55,7 @@ struct Sharing {
     revision: u64,
     /// True if another instance has left that had other users, and what is kept has not been
     /// compared since with the users that this one has.
-    tells_again: bool,
+    must_notify_again: bool,
     /// What was kept when this instance started, until it is compared with the users it has.
     before: Option<LastSeenUsers>,
     agreement: Agreement,
@@ -103,7 +103,7 @@ impl News {
         self.place = Place::Shared(Sharing {
             shared,
             revision,
-            tells_again: false,
+            must_notify_again: false,
             before,
             agreement: Agreement::default(),
             is_agreed: false,
@@ -143,14 +143,15 @@ impl News {
     /// once all agree, what was known before with what is known now.
     pub(super) fn agree(&mut self, digest: Option<&str>, now: Instant) {
         let Place::Shared(sharing) = &mut self.place else { return };
-        // Only what sessions have been told of: if this instance is gone before that, the others
+        // Only what sessions were notified of: if this instance is gone before that, the others
         // must know. They must know as well if this one cannot say.
         let digest = digest.filter(|_| self.pending.is_empty());
         sharing.is_agreed = sharing.shared.is_agreed(digest) && digest.is_some();
         sharing.is_certain = sharing.agreement.look(sharing.is_agreed, now);
         if sharing.is_certain {
-            // It may have let in whom it should not have, after this one had told all sessions.
-            sharing.tells_again |= digest.is_some_and(|digest| sharing.shared.has_another_left(digest));
+            // It may have let in whom it should not have, after this one had notified all
+            // sessions.
+            sharing.must_notify_again |= digest.is_some_and(|digest| sharing.shared.has_another_left(digest));
             if let Some(before) = sharing.before.take() {
                 self.pending.extend(before.changes_to(&self.known));
                 sharing.is_shared_news = !self.pending.is_empty();
@@ -165,14 +166,14 @@ impl News {
     }
 
     /// If another instance has left that had other users: what has changed since what is kept is
-    /// pending once more. Where another instance has told it, that is kept already.
-    async fn tell_again(&mut self) -> Result<(), SharedError> {
+    /// pending once more. Where another instance has done so, that is kept already.
+    async fn notify_again(&mut self) -> Result<(), SharedError> {
         let Place::Shared(sharing) = &mut self.place else { return Ok(()) };
-        if !sharing.tells_again {
+        if !sharing.must_notify_again {
             return Ok(());
         }
         let Kept { text, revision } = sharing.shared.read().await?;
-        (sharing.revision, sharing.tells_again) = (revision, false);
+        (sharing.revision, sharing.must_notify_again) = (revision, false);
         let before = text.and_then(|text| LastSeenUsers::from_json(&text).inspect_err(|error| complain_of(error)).ok());
         if let Some(before) = before {
             self.pending.extend(before.changes_to(&self.known));
@@ -203,7 +204,7 @@ impl News {
             }
             sharing.is_shared_news = false;
         }
-        if let Err(error) = self.tell_again().await {
+        if let Err(error) = self.notify_again().await {
             if !self.has_complained {
                 complain_of(error.as_ref());
                 self.has_complained = true;

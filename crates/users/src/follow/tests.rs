@@ -539,7 +539,7 @@ async fn what_changed_before_the_start_counts_once_all_instances_have_the_same_u
     others.have(&now);
     following.looks(4).await;
     assert_eq!(following.notified(), ["2 change"], "agreed for too short a time");
-    // Until the sessions have been told that 3 was removed, they do not agree.
+    // Until the sessions are notified that 3 was removed, they do not agree.
     following.looks(10).await;
     let mut told = following.notified();
     told.sort();
@@ -549,9 +549,9 @@ async fn what_changed_before_the_start_counts_once_all_instances_have_the_same_u
 }
 
 /// The model found this: an instance with the former list lets in whoever has a former password,
-/// and is gone before it sees the new one. Whoever is left tells the sessions once more.
+/// and is gone before it sees the new one. Whoever is left notifies the sessions once more.
 #[tokio::test(start_paused = true)]
-async fn what_was_told_is_told_again_if_an_instance_with_the_former_users_leaves() {
+async fn sessions_are_notified_again_if_an_instance_with_the_former_users_leaves() {
     let (before, now) = (list([1]), with_another_password(&list([1])));
     for has_seen_it in [false, true] {
         let (files, others) = (Files::new(&before), Arc::<Others>::default());
@@ -567,17 +567,17 @@ async fn what_was_told_is_told_again_if_an_instance_with_the_former_users_leaves
         }
         others.leave();
         following.looks(10).await;
-        let told = if has_seen_it { 1 } else { 2 };
-        assert_eq!(following.notified(), vec!["1 password"; told], "{has_seen_it}");
+        let times = if has_seen_it { 1 } else { 2 };
+        assert_eq!(following.notified(), vec!["1 password"; times], "{has_seen_it}");
         assert_eq!(others.kept(), Some(seen(&now)));
         following.looks(10).await;
-        assert_eq!(following.notified().len(), told);
+        assert_eq!(following.notified().len(), times);
     }
 }
 
 /// It reads then what is kept.
 #[tokio::test(start_paused = true)]
-async fn what_was_told_is_told_again_also_if_another_instance_has_written_what_is_kept() {
+async fn sessions_are_notified_again_also_if_another_instance_has_written_what_is_kept() {
     let (before, now) = (list([1]), with_another_password(&list([1])));
     let (files, others) = (Files::new(&before), Arc::<Others>::default());
     others.have(&before);
@@ -593,9 +593,9 @@ async fn what_was_told_is_told_again_also_if_another_instance_has_written_what_i
     assert_eq!(others.kept(), Some(seen(&now)));
 }
 
-/// Otherwise nobody would miss it, if it was killed before it has told them.
+/// Otherwise nobody would miss it, if it was killed before it has notified them.
 #[tokio::test(start_paused = true)]
-async fn others_are_shown_the_users_once_the_sessions_have_been_told() {
+async fn others_are_shown_the_users_once_the_sessions_are_notified() {
     let (before, now) = (list([1]), with_another_password(&list([1])));
     let (files, others) = (Files::new(&before), Arc::<Others>::default());
     let following = files.follow_beside(&others).await;

@@ -18,7 +18,7 @@ use crate::control::protocol::{ControlAnswer, Status};
 pub(super) struct AllInstances {
     /// Those that have answered, the oldest first.
     pub(super) instances: Vec<Status>,
-    /// The ids of those that others have heard of lately, and that have not answered.
+    /// The ids of those that others have had a sign of lately, and that have not answered.
     pub(super) missing: Vec<String>,
 }
 

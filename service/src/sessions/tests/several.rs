@@ -560,7 +560,7 @@ async fn a_connection_that_relogs_in_at_another_instance_while_it_is_probed_stay
     probing.probe_connections().await.unwrap();
     let record = probing.on_connection(&cid("c4")).await.unwrap().unwrap();
     let left: Vec<_> = record.connections.iter().map(ConnectionId::as_str).collect();
-    assert_eq!(left, ["c2", "c4", "c1"], "neither c0 nor c3, of which nobody has heard");
+    assert_eq!(left, ["c2", "c4", "c1"], "neither c0 nor c3, of which there is no sign");
 }
 
 /// That a connection leaves its session, because it has not answered a probe.

@@ -24,7 +24,7 @@ pub struct Config {
     pub cap: Option<usize>,
     /// How often the bucket goes back to an earlier state.
     pub losses: u8,
-    /// Whether instances keep their connections when it does, so that only the bucket tells them.
+    /// Whether instances keep their connections when it does, so that only the bucket shows it.
     pub is_quiet: bool,
     /// Whether devices prove who they are.
     pub is_bound: bool,
@@ -102,8 +102,8 @@ pub enum Mutant {
     LossLooksLikeTheft,
     /// A login is not checked again if users have changed meanwhile.
     NoSecondCheck,
-    /// If an instance is killed that had not seen a change, the others do not tell it again.
-    NotToldAgain,
+    /// If an instance is killed that had not seen a change, the others notify nobody again.
+    NotNotifiedAgain,
     /// The answers to a probe go to any instance.
     ProbeAnsweredToAny,
     /// Silence counts, also of a connection that has used its key since.

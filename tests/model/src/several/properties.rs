@@ -88,12 +88,12 @@ fn is_at_rest(config: &Config, state: &State) -> bool {
     let is_idle = state.instances.iter().all(|instance| {
         let misses = instance.misses && config.mutant != Some(Mutant::NoResend);
         let is_late = !config.ends || instance.is_late;
-        let is_told = config.edit.is_none() || instance.has_told();
+        let is_notified = config.edit.is_none() || instance.has_notified();
         instance.work.is_empty()
             && instance.lane.is_empty()
             && instance.unconfirmed.is_empty()
             && (!instance.is_up
-                || is_late && !misses && is_told && instance.round.is_none() && instance.overdue().next().is_none())
+                || is_late && !misses && is_notified && instance.round.is_none() && instance.overdue().next().is_none())
     });
     let is_shown = state.instances.iter().all(|instance| !instance.is_up || instance.view.is_current(&state.truth));
     is_idle

@@ -47,8 +47,8 @@ pub enum Step {
     Lose(usize),
     /// An instance sees what has changed about the user, and lets them in or not by that.
     See(usize),
-    /// It tells the user's sessions.
-    Tell(usize),
+    /// It notifies the user's sessions.
+    Notify(usize),
     /// A connection answers the probe of the first instance; the second one takes the answer.
     Respond(usize, usize, usize),
     /// The time for that is over.
@@ -83,8 +83,8 @@ impl State {
             if self.left[KILLS] > 0 && (self.instances[1 - number].is_up || config.has_ttl) {
                 steps.push(Step::Kill(number));
             }
-            if instance.has_news && instance.may_tell(config) {
-                steps.push(Step::Tell(number));
+            if instance.has_news && instance.may_notify(config) {
+                steps.push(Step::Notify(number));
             }
             self.possible_responses(number, config, steps);
             if instance.work.is_empty() {
@@ -183,12 +183,12 @@ impl State {
             Step::Watch(number) => self.follow(number, config),
             Step::Kill(number) => self.kill(number, config),
             Step::Miss(number) => {
-                let is_told_again = self.is_untold && config.mutant != Some(Mutant::NotToldAgain);
+                let is_notified_again = self.has_unnotified && config.mutant != Some(Mutant::NotNotifiedAgain);
                 let instance = &mut self.instances[number];
                 instance.misses = false;
                 instance.work.push(Frame::resending());
-                instance.has_news |= is_told_again && instance.edit.is_some();
-                self.is_untold = false;
+                instance.has_news |= is_notified_again && instance.edit.is_some();
+                self.has_unnotified = false;
             }
             Step::Confirm(number) => {
                 let sent = std::mem::take(&mut self.instances[number].unconfirmed);
@@ -211,11 +211,11 @@ impl State {
                 let instance = &mut self.instances[number];
                 (instance.edit, instance.has_news) = (config.edit, true);
             }
-            Step::Tell(number) => {
+            Step::Notify(number) => {
                 let instance = &mut self.instances[number];
                 instance.has_news = false;
                 instance.changes += 1;
-                instance.work.push(Frame::telling());
+                instance.work.push(Frame::notifying());
             }
             Step::Respond(number, taker, index) => self.respond(number, taker, index),
             Step::Judge(number) => self.instances[number].judge(),

@@ -1,4 +1,4 @@
-//! A user who changes: each instance sees it by itself, and tells all sessions, as in
+//! A user who changes: each instance sees it by itself, and notifies all sessions, as in
 //! `service/src/sessions/user.rs` and `service/src/auth/login.rs`.
 
 use relogin_session::{SessionId, Token, User};
@@ -30,15 +30,15 @@ impl Instance {
         !self.edit.is_some_and(Edit::keeps_out)
     }
 
-    /// Whether it has told the user's sessions of the change, and is done with it.
-    pub(super) fn has_told(&self) -> bool {
-        let tells = |frame: &Frame| matches!(frame.task, Task::Tell);
-        self.edit.is_some() && !self.has_news && !self.work.iter().any(tells)
+    /// Whether it has notified the user's sessions of the change, and is done with it.
+    pub(super) fn has_notified(&self) -> bool {
+        let notifies = |frame: &Frame| matches!(frame.task, Task::Notify);
+        self.edit.is_some() && !self.has_news && !self.work.iter().any(notifies)
     }
 
     /// Whether it can begin to: it has nothing else to do, or is at a login that has made no
     /// session yet.
-    pub(super) fn may_tell(&self, config: &Config) -> bool {
+    pub(super) fn may_notify(&self, config: &Config) -> bool {
         match self.work.as_slice() {
             [] => true,
             [frame] => config.kills == 0 && frame.is_login_to_be_decided(),
@@ -46,17 +46,17 @@ impl Instance {
         }
     }
 
-    /// What tells all sessions of the user.
-    pub(super) fn told_sessions(&self) -> Vec<TaskStep> {
+    /// What notifies all sessions of the user.
+    pub(super) fn notified_sessions(&self) -> Vec<TaskStep> {
         let is_over = self.edit == Some(Edit::Password);
-        let tell = |sid: SessionId| if is_over { Task::Revoke(sid) } else { Task::UserChanged(sid) };
-        self.view.records().map(|stored| TaskStep::Run(tell(stored.record.sid))).collect()
+        let notify = |sid: SessionId| if is_over { Task::Revoke(sid) } else { Task::UserChanged(sid) };
+        self.view.records().map(|stored| TaskStep::Run(notify(stored.record.sid))).collect()
     }
 }
 
 impl Frame {
-    /// The sessions of the user are told.
-    pub(super) fn telling() -> Self {
-        Self::with(Task::Tell, [TaskStep::Barrier, TaskStep::TellSessions, TaskStep::End(Ok(None))])
+    /// The sessions of the user are notified.
+    pub(super) fn notifying() -> Self {
+        Self::with(Task::Notify, [TaskStep::Barrier, TaskStep::NotifySessions, TaskStep::End(Ok(None))])
     }
 }

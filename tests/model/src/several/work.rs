@@ -46,10 +46,10 @@ pub enum Task {
     Evict(SessionId),
     /// A session ends because its user has another password.
     Revoke(SessionId),
-    /// A session is told that its user has changed.
+    /// A session is notified that its user has changed.
     UserChanged(SessionId),
-    /// All sessions of the user are told.
-    Tell,
+    /// All sessions of the user are notified.
+    Notify,
     /// Connections that have not answered leave a session. The last one has asked.
     Prune(SessionId, Vec<ConnectionId>, ConnectionId),
     /// All connections get their events again.
@@ -101,8 +101,8 @@ pub enum TaskStep {
     CheckPassword,
     /// Check it again, if users have changed meanwhile.
     CheckAgain,
-    /// Tell all sessions of the user.
-    TellSessions,
+    /// Notify all sessions of the user.
+    NotifySessions,
     /// End the task.
     End(Reply),
 }
@@ -255,7 +255,7 @@ impl Instance {
             | Task::Revoke(sid)
             | Task::UserChanged(sid)
             | Task::Prune(sid, ..) => (load(*sid), None),
-            Task::Get(..) | Task::Resend | Task::Confirm(_) | Task::Tell => (None, None),
+            Task::Get(..) | Task::Resend | Task::Confirm(_) | Task::Notify => (None, None),
         }
     }
 
@@ -297,7 +297,7 @@ impl Instance {
             Task::Prune(_, unresponsive, asked_by) => {
                 Command::Prune { unresponsive: unresponsive.clone(), asked_by: asked_by.clone() }
             }
-            Task::Expire(_) | Task::Get(..) | Task::Resend | Task::Confirm(_) | Task::Tell => Command::Expire,
+            Task::Expire(_) | Task::Get(..) | Task::Resend | Task::Confirm(_) | Task::Notify => Command::Expire,
         }
     }
 }
@@ -423,8 +423,8 @@ impl State {
                     instance.prepend([TaskStep::Run(Task::Logout(connection, None)), end]);
                 }
             }
-            TaskStep::TellSessions => {
-                let steps = instance.told_sessions();
+            TaskStep::NotifySessions => {
+                let steps = instance.notified_sessions();
                 instance.prepend(steps);
             }
             TaskStep::End(_) if instance.work.len() > 1 => drop(instance.work.pop()),
