@@ -1,6 +1,5 @@
 //! Evaluates what the alerting rules have of PromQL, over series that a test makes up, as
-//! Prometheus does. `promtool test rules` does the same; it is a program that the suite does not
-//! install.
+//! Prometheus does. `promtool test rules` does the same, and takes minutes to build (ADR 0123).
 
 use std::{collections::BTreeMap, time::Duration};
 
