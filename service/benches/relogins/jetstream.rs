@@ -126,7 +126,7 @@ fn print(who: &str, rounds: &[Round], base: Option<&[Round]>, times: Option<&[[f
     }
 }
 
-/// What all processes, the NATS servers and this one have taken so far.
+/// The processor time so far of all instances, of the NATS servers, and of this process.
 fn processor_times(processes: &[Process], servers: &[Pid]) -> [Duration; 3] {
     let times = processes.iter().map(|process| process.processor_time().unwrap());
     let servers = servers.iter().map(|pid| processor_time(*pid).unwrap());

@@ -276,8 +276,8 @@ enum Step {
     WriteSecret(SecretText),
 }
 
-/// What puts the complete store, the small files and the secret in their places, and what is there
-/// aside.
+/// The steps that move what is there aside, and put the complete store, the small files and the
+/// secret in their places.
 fn steps(data: &Path, aside: Option<&Path>, backup: &Backup, secret: Option<SecretText>) -> anyhow::Result<Vec<Step>> {
     let mut steps = Vec::new();
     if let Some(aside) = aside {
@@ -344,13 +344,13 @@ mod tests {
             let folder = tempfile::tempdir().unwrap();
             let path = |name: &str| folder.path().join(name);
             disk::create(&path("passphrase"), PASSPHRASE.as_bytes()).unwrap();
-            secret::write_new(&path("secret of then"), &secret::fresh_line().unwrap()).unwrap();
-            let secrets = sealed_secret::fingerprints(&path("secret of then")).unwrap().unwrap();
+            secret::write_new(&path("former secret"), &secret::fresh_line().unwrap()).unwrap();
+            let secrets = sealed_secret::fingerprints(&path("former secret")).unwrap().unwrap();
             let mut writer = BackupWriter::begin(Vec::new(), 1, secrets).unwrap();
             for name in SMALL_FILES {
-                writer.file(name, format!("{name} of then").as_bytes()).unwrap();
+                writer.file(name, format!("former {name}").as_bytes()).unwrap();
             }
-            writer.secret(&sealed_secret::seal(&path("secret of then"), &path("passphrase")).unwrap()).unwrap();
+            writer.secret(&sealed_secret::seal(&path("former secret"), &path("passphrase")).unwrap()).unwrap();
             for n in 1..=SESSIONS {
                 writer.session(SessionId([n; 16]), &record(n).encode().unwrap()).unwrap();
             }
@@ -395,10 +395,9 @@ mod tests {
         async fn has_all(&self) {
             unfinished::ensure_complete_folder(&self.data).unwrap();
             for name in SMALL_FILES {
-                assert_eq!(fs::read_to_string(self.data.join(name)).unwrap(), format!("{name} of then"));
+                assert_eq!(fs::read_to_string(self.data.join(name)).unwrap(), format!("former {name}"));
             }
-            let secrets =
-                ["data/secret", "secret of then"].map(|name| fs::read(self.folder.path().join(name)).unwrap());
+            let secrets = ["data/secret", "former secret"].map(|name| fs::read(self.folder.path().join(name)).unwrap());
             assert_eq!(secrets[0], secrets[1]);
             let store = SledStore::open(&self.data.join("sessions")).unwrap();
             assert_eq!(store.count().await.unwrap(), usize::from(SESSIONS));

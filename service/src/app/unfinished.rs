@@ -34,8 +34,9 @@ pub(super) fn restored(data: &Path) -> PathBuf {
 /// What it lacks, and what to do.
 pub(super) fn ensure_complete_folder(data: &Path) -> anyhow::Result<()> {
     let restored = restored(data);
+    let is_there = fs::exists(&restored).with_context(|| format!("cannot look for {}", restored.display()))?;
     anyhow::ensure!(
-        !restored.exists(),
+        !is_there,
         "the data folder {} is not complete: `{RESTORE}` has not ended, or was cut short; run it again, with --replace \
          if it says so, or remove {} to go on with what is there",
         data.display(),
