@@ -62,6 +62,7 @@ fn can_boot(context: &Context) -> bool {
         ["--mount", "--pid", "--cgroup", "--ipc", "--uts", "--fork", "mount", "-t", "tmpfs", "tmpfs", "/mnt"];
     setup::is_root()
         && output(context.command("dpkg-query").args(["--show", "systemd"])).is_some()
+        && output(context.command("findmnt").args(["--first-only", "--types", "cgroup2"])).is_some()
         && output(context.command("unshare").args(namespaces)).is_some()
 }
 
