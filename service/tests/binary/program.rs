@@ -9,6 +9,7 @@ use std::{
     thread,
 };
 
+use futures_util::future::select_all;
 use relogin_tests::{process::Process, res::Res};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::{
@@ -149,7 +150,11 @@ impl Service {
 
     /// The same, as often as this.
     pub(crate) async fn says_times(&self, text: &str, times: usize) {
-        let said = Cell::new(0);
+        self.says_with_others(text, &Cell::new(0), times).await;
+    }
+
+    /// Waits until so many lines with `text` are logged, by it and by others that share the count.
+    async fn says_with_others(&self, text: &str, said: &Cell<usize>, times: usize) {
         let count = |line: &str| {
             said.set(said.get() + usize::from(line.contains(text)));
             (said.get() >= times).then_some(())
@@ -253,6 +258,12 @@ impl Folder {
     }
 }
 
+/// Waits until these services together have logged so many lines with `text` in them.
+pub(crate) async fn all_say_times(services: impl Iterator<Item = &Service>, text: &str, times: usize) {
+    let said = Cell::new(0);
+    select_all(services.map(|service| Box::pin(service.says_with_others(text, &said, times)))).await;
+}
+
 /// A `relogin serve` or `relogin gateway` that may not be ready yet, ended when dropped.
 pub(crate) struct Starting(Process);
 
@@ -260,11 +271,6 @@ impl Starting {
     /// Waits until it has logged a line with `text` in it.
     pub(crate) async fn says(&self, text: &str) {
         self.0.line(text, |line| line.contains(text).then_some(())).await.unwrap();
-    }
-
-    /// What it has logged so far.
-    pub(crate) fn said(&self) -> String {
-        self.0.lines().join("\n")
     }
 
     pub(crate) fn signal(&self, signal: Signal) {

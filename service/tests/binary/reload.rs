@@ -119,6 +119,7 @@ async fn under_nohup_hangups_are_ignored() {
     let service = folder.serve_under(&["nohup"], "--demo", Stdio::null()).await;
     service.signal(Signal::HUP);
     service.connect().await.log_in("jane", "jane").await.unwrap();
-    assert!(!service.said().contains("reloaded"));
     service.stop().await;
+    let log = fs::read_to_string(folder.path("log")).unwrap();
+    assert!(!log.contains("reloaded"), "{log}");
 }

@@ -332,8 +332,8 @@ async fn login_attempts_write_a_trickle_to_the_disk(stage: &mut Stage) -> Result
     innocent.goes_on(10).await?;
     let guesses = guessers.stop().await?;
     innocent.leave().await?;
-    let log: usize = stage.service()?.lines().iter().map(String::len).sum();
-    stage.stop_service().await?;
+    let (_, lines) = stage.stop_service_saying().await?;
+    let log: usize = lines.iter().map(String::len).sum();
 
     let text = fs::read_to_string(&trail)?;
     let mut told = 0;
