@@ -237,6 +237,12 @@ pub(crate) mod tests {
         for text in ["", ".", "..", "a.b.c", &good[1..], &format!("{twice}.{rest}"), &"A".repeat(100_000)] {
             assert!(read(text).is_none(), "{text:.40}");
         }
+        // Good ones as well, but for what is too long.
+        for (len, is_read) in [(2_900, true), (3_000, false)] {
+            let claims = json!({"jti": "c", "aud": "a".repeat(len)});
+            let long = token(&device, &json!({"alg": "ES256", "typ": "dbsc+jwt"}), &claims);
+            assert_eq!((long.len() <= MAX_LEN, read(&long).is_some()), (is_read, is_read), "{}", long.len());
+        }
         let (message, signature) = good.rsplit_once('.').unwrap();
         for signature in ["", &signature[1..], &format!("{signature}=")] {
             assert!(read(&format!("{message}.{signature}")).is_none(), "{signature}");
@@ -250,7 +256,9 @@ pub(crate) mod tests {
         let name = |value| identifier(&headers("sec-secure-session-id", &[value])).map(str::to_owned);
         assert_eq!((name("\"id\""), name("id")), (Some("id".to_owned()), Some("id".to_owned())));
         assert_eq!((name("\"id\";x=1"), name("\"id")), (Some("id".to_owned()), None));
+        assert_eq!(name("id;x=1"), Some("id".to_owned()));
         assert!(has_skipped(&headers("secure-session-skipped", &["unreachable;session_identifier=\"id\""])));
+        assert!(!has_skipped(&headers("sec-secure-session-id", &["\"id\""])));
         assert_eq!(registration("there", "c"), r#"(ES256);path="there";challenge="c""#);
         assert_eq!(challenge("c", "id"), r#""c";id="id""#);
         let instructions = serde_json::to_value(Instructions::new("id", "there", "name", "Path=/")).unwrap();
