@@ -160,6 +160,9 @@ mod tests {
         for (epoch, expected) in [
             (0, "1970-01-01T00:00:00Z"),
             (951_782_400, "2000-02-29T00:00:00Z"),
+            (1_774_915_199, "2026-03-30T23:59:59Z"),
+            (1_774_915_200, "2026-03-31T00:00:00Z"),
+            (1_775_001_600, "2026-04-01T00:00:00Z"),
             (1_796_083_199, "2026-11-30T23:59:59Z"),
             (1_798_761_600, "2027-01-01T00:00:00Z"),
         ] {
@@ -175,7 +178,8 @@ mod tests {
             "packages": [package("relogin", VERSION), package("a", "1.0.0"), package("tests", "2.0.0")],
             "resolve": { "nodes": [
                 { "id": "relogin", "deps": [used("a", Value::Null), used("tests", "dev".into())] },
-                { "id": "a", "deps": [] },
+                // What its tests need is not linked.
+                { "id": "a", "deps": [used("relogin", "dev".into())] },
                 { "id": "tests", "deps": [] },
             ] },
         });
