@@ -54,7 +54,8 @@ pub(crate) async fn backup() {
         let (mut busy, mut peak_of_command) = (Vec::new(), 0);
         let took = loop {
             busy.push(round(&mut refreshing, MEASURED).await);
-            if command.try_wait().unwrap().is_some() {
+            if let Some(status) = command.try_wait().unwrap() {
+                assert!(status.success(), "{arguments:?}: {status}");
                 break begun.elapsed();
             }
             peak_of_command = peak_of_command.max(peak(command.id()));
@@ -78,10 +79,14 @@ pub(crate) async fn backup() {
     fs::copy(data.join("secret"), to.join("secret")).unwrap();
     let (begun, mut peak_of_command) = (Instant::now(), 0);
     let mut command = start(folder.path(), &["restore", "backup", "--data", "restored"]);
-    while command.try_wait().unwrap().is_none() {
+    let status = loop {
+        if let Some(status) = command.try_wait().unwrap() {
+            break status;
+        }
         peak_of_command = peak_of_command.max(peak(command.id()));
         tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    };
+    assert!(status.success(), "restore: {status}");
     println!("  restore: {:.1} s, peak {peak_of_command} MB", begun.elapsed().as_secs_f64());
 }
 
