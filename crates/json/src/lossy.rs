@@ -4,9 +4,8 @@ use std::{borrow::Cow, fmt};
 
 use serde::{
     Deserialize, Deserializer,
-    de::{IntoDeserializer, Visitor, value::CowStrDeserializer},
+    de::{Error, IntoDeserializer, Visitor, value::CowStrDeserializer},
 };
-use serde_json::Error;
 
 /// A string of a message in which half a surrogate pair, which Rust's strings cannot hold, is read
 /// as U+FFFD: names of members, and what is for people to read. What says who somebody is, and what
@@ -71,8 +70,8 @@ fn with_replacements(bytes: &[u8]) -> String {
     text
 }
 
-impl<'de> IntoDeserializer<'de, Error> for Lossy<'de> {
-    type Deserializer = CowStrDeserializer<'de, Error>;
+impl<'de, E: Error> IntoDeserializer<'de, E> for Lossy<'de> {
+    type Deserializer = CowStrDeserializer<'de, E>;
 
     fn into_deserializer(self) -> Self::Deserializer {
         self.0.into_deserializer()

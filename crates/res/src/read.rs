@@ -9,6 +9,8 @@
 //!
 //! Must not depend on any message of RES.
 
+mod strict;
+
 use std::{fmt, iter, mem};
 
 use relogin_json::Lossy;
@@ -26,7 +28,9 @@ use serde_json::{Error, value::RawValue};
 /// # Errors
 /// The text is no JSON object, or the object is not such a struct.
 pub fn object<'de, T: Deserialize<'de>>(text: &'de [u8]) -> Result<T, Error> {
-    read(std::str::from_utf8(text).map_err(Error::custom)?, Equal::LastCounts)
+    let text = str::from_utf8(text).map_err(Error::custom)?;
+    // Hardly any message has equal names; what else is wrong with one, the second reader says.
+    strict::read(text).or_else(|_| T::deserialize(MapDeserializer::new(members(text)?)))
 }
 
 /// Reads a struct from the text of an object that says who somebody is: a name of the struct's that
@@ -35,36 +39,19 @@ pub fn object<'de, T: Deserialize<'de>>(text: &'de [u8]) -> Result<T, Error> {
 /// # Errors
 /// The text is no JSON object, or the object is not such a struct.
 pub fn credentials<'de, T: Deserialize<'de>>(text: &'de [u8]) -> Result<T, Error> {
-    read(std::str::from_utf8(text).map_err(Error::custom)?, Equal::Refused)
-}
-
-fn read<'de, T: Deserialize<'de>>(text: &'de str, equal: Equal) -> Result<T, Error> {
-    // One pass over the text, however large its members are: each is parsed only when it is read.
-    T::deserialize(MapDeserializer::new(members(text, equal)?))
+    strict::read(str::from_utf8(text).map_err(Error::custom)?)
 }
 
 /// The name by which raw texts ask for themselves, serde_json's secret. A test tells when it
 /// changes, and then it is slower.
 const RAW: &str = "$serde_json::private::RawValue";
 
-/// What becomes of members with equal names.
-#[derive(Clone, Copy)]
-enum Equal {
-    LastCounts,
-    /// By the struct, if it knows the name.
-    Refused,
-}
-
-/// The text of a value, to be read.
-struct Text<'de>(&'de RawValue, Equal);
+/// The text of a value, to be read, of equal names the last.
+struct Text<'de>(&'de RawValue);
 
 /// The members of an object, to be read.
-fn members<'de>(text: &'de str, equal: Equal) -> Result<impl Iterator<Item = (Lossy<'de>, Text<'de>)>, Error> {
-    let members = match equal {
-        Equal::LastCounts => RawMembers::parse(text)?,
-        Equal::Refused => serde_json::from_str(text)?,
-    };
-    Ok(members.0.into_iter().map(move |(name, value)| (name, Text(value, equal))))
+fn members<'de>(text: &'de str) -> Result<impl Iterator<Item = (Lossy<'de>, Text<'de>)>, Error> {
+    Ok(RawMembers::parse(text)?.0.into_iter().map(|(name, value)| (name, Text(value))))
 }
 
 /// The members of an object and their texts.
@@ -144,7 +131,7 @@ impl<'de> Deserializer<'de> for Text<'de> {
     type Error = Error;
 
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        visitor.visit_map(MapDeserializer::new(members(self.0.get(), self.1)?))
+        visitor.visit_map(MapDeserializer::new(members(self.0.get())?))
     }
 
     fn deserialize_struct<V: Visitor<'de>>(
@@ -158,7 +145,7 @@ impl<'de> Deserializer<'de> for Text<'de> {
 
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         let items: Vec<&'de RawValue> = serde_json::from_str(self.0.get())?;
-        let mut items = SeqDeserializer::new(items.into_iter().map(|item| Text(item, self.1)));
+        let mut items = SeqDeserializer::new(items.into_iter().map(Text));
         let found = visitor.visit_seq(&mut items)?;
         items.end()?;
         Ok(found)
@@ -225,6 +212,7 @@ impl<'de> Deserializer<'de> for Text<'de> {
 mod tests {
     use std::collections::BTreeMap;
 
+    use proptest::prelude::*;
     use serde_json::Value as Json;
 
     use super::*;
@@ -332,5 +320,59 @@ mod tests {
         check(r#"{"n":1,"\ud83d":1e400}"#, true);
         // Who somebody is, and what is a secret, is never guessed.
         check(r#"{"text":"\ud83d"}"#, false);
+    }
+
+    /// Texts, many of which are an [`Outer`] but for something, and with equal names if asked for.
+    fn texts(has_equal_names: bool) -> impl Strategy<Value = String> {
+        let leaf = prop::sample::select(vec![
+            "null",
+            "1",
+            "1",
+            "1",
+            "256",
+            "1e400",
+            r#""a""#,
+            r#""\n""#,
+            r#""\ud83d""#,
+            "[]",
+            "{}",
+        ]);
+        let names = ["n", r"\u006e", "inner", "list", "named", "any", "text", "x", "y", r"\ud83d"];
+        leaf.prop_map(str::to_owned).prop_recursive(4, 32, 8, move |inner| {
+            let member = (prop::sample::select(names.to_vec()), inner.clone());
+            let object = prop::collection::vec(member, 0..8).prop_map(move |mut members| {
+                if !has_equal_names {
+                    members.sort_by_key(|(name, _)| if *name == names[1] { names[0] } else { *name });
+                    members.dedup_by_key(|(name, _)| if *name == names[1] { names[0] } else { *name });
+                }
+                let members: Vec<_> = members.iter().map(|(name, text)| format!("\"{name}\":{text}")).collect();
+                format!("{{{}}}", members.join(","))
+            });
+            let array = prop::collection::vec(inner, 0..4).prop_map(|items| format!("[{}]", items.join(" , ")));
+            prop_oneof![3 => object, 1 => array]
+        })
+    }
+
+    fn as_the_last_counts<'de, T: Deserialize<'de>>(text: &'de str) -> Option<T> {
+        T::deserialize(MapDeserializer::new(members(text).ok()?)).ok()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4000))]
+
+        #[test]
+        fn both_readers_find_the_same(text in texts(false)) {
+            prop_assert_eq!(strict::read::<Outer<'_>>(&text).ok(), as_the_last_counts(&text));
+            prop_assert_eq!(strict::read::<Inner>(&text).ok(), as_the_last_counts(&text));
+            let named = strict::read::<BTreeMap<String, Innermost>>(&text).ok();
+            prop_assert_eq!(named, as_the_last_counts(&text));
+        }
+
+        #[test]
+        fn the_strict_reader_finds_what_the_last_of_equal_names_says_or_nothing(text in texts(true)) {
+            if let Ok(found) = strict::read::<Outer<'_>>(&text) {
+                prop_assert_eq!(Some(found), as_the_last_counts(&text));
+            }
+        }
     }
 }
