@@ -56,7 +56,7 @@ impl BrowserCookie {
     /// none, or one that the service cannot have made.
     #[must_use]
     pub fn digest(&self, origin: &Origin) -> Option<[u8; 32]> {
-        self.value(origin).map(|value| Sha256::digest(value).into())
+        self.value(origin, self.origins.are_cookies_secure(origin)).map(|value| Sha256::digest(value).into())
     }
 
     /// The `Set-Cookie` that gives the client its cookie: the one it sent, renewed, or a new one.
@@ -64,7 +64,8 @@ impl BrowserCookie {
     /// # Errors
     /// If the system returns no random bits.
     pub fn offer(&self, origin: &Origin) -> Result<String, rand::rngs::SysError> {
-        let value = match self.value(origin) {
+        let is_secure = self.origins.are_cookies_secure(origin);
+        let value = match self.value(origin, is_secure) {
             Some(value) => value.to_owned(),
             None => {
                 let mut bits = [0; 16];
@@ -72,17 +73,17 @@ impl BrowserCookie {
                 URL_SAFE_NO_PAD.encode(bits)
             }
         };
-        Ok(set(&self.name, &value, MAX_AGE, self.origins.are_cookies_secure(origin)))
+        Ok(set(&self.name, &value, MAX_AGE, is_secure))
     }
 
     /// True if the client sent a valid one.
     #[must_use]
     pub fn is_there(&self, origin: &Origin) -> bool {
-        self.value(origin).is_some()
+        self.value(origin, self.origins.are_cookies_secure(origin)).is_some()
     }
 
-    fn value<'a>(&self, origin: &'a Origin) -> Option<&'a str> {
-        let value = read(&origin.header, &full_name(&self.name, self.origins.are_cookies_secure(origin)))?;
+    fn value<'a>(&self, origin: &'a Origin, is_secure: bool) -> Option<&'a str> {
+        let value = read(&origin.header, &full_name(&self.name, is_secure))?;
         let is_ours = value.len() == CHARS && URL_SAFE_NO_PAD.decode(value).is_ok_and(|bits| bits.len() == 16);
         is_ours.then_some(value)
     }

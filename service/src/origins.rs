@@ -222,6 +222,7 @@ impl Origins {
     fn is_named(&self, page: &str) -> bool {
         match &self.allow {
             AllowOrigin::Any => false,
+            AllowOrigin::List(allowed) if allowed.is_empty() => false,
             // Origins that are not web sites have one spelling.
             AllowOrigin::List(allowed) => match parse_page(page) {
                 Some(page) => self.allowed.contains(&page),
@@ -250,6 +251,10 @@ impl Origins {
     /// The public origin that a request is for: the one of its page, else of the requested host,
     /// else one with TLS.
     fn public_of(&self, client: &Origin) -> Option<&url::Origin> {
+        // To parse what the client says costs more than all else that is done about cookies.
+        if self.public.is_empty() {
+            return None;
+        }
         let page = one(&client.header, "Origin").and_then(parse_page);
         let asked = client.host.as_deref().and_then(parse_host);
         let is_asked = |public: &&url::Origin| asked.as_ref().is_some_and(|(asked, _)| host(public) == Some(asked));
