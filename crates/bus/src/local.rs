@@ -1,10 +1,7 @@
 //! The bus inside this process, between the embedded gateway and the service. Must not depend on
 //! the network.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -12,7 +9,7 @@ use tokio::sync::watch;
 
 use super::{
     Bus, BusError, Delivery, Guard, Link, Mailbox, Message, Tag, check_pattern, check_subject,
-    reply_id::{self, ReplyId},
+    reply_id::{self, ByReplyId, ReplyId},
     router::{RouteId, Router},
 };
 
@@ -27,7 +24,7 @@ pub struct LocalBus {
 struct Switchboard {
     listeners: Router<(Mailbox, Tag)>,
     /// Pending requests, by the last part of the reply subject.
-    asking: HashMap<ReplyId, (Mailbox, Tag)>,
+    asking: ByReplyId<(Mailbox, Tag)>,
     is_closed: bool,
 }
 
@@ -38,7 +35,7 @@ impl LocalBus {
     /// A bus with no subscriptions.
     #[must_use]
     pub fn new() -> Self {
-        let switchboard = Switchboard { listeners: Router::new(), asking: HashMap::new(), is_closed: false };
+        let switchboard = Switchboard { listeners: Router::new(), asking: ByReplyId::default(), is_closed: false };
         Self { switchboard: Arc::new(Mutex::new(switchboard)), link: watch::Sender::new(Link::Up) }
     }
 
@@ -110,7 +107,7 @@ impl Bus for LocalBus {
         let mut switchboard = lock(&self.switchboard);
         switchboard.is_closed = true;
         switchboard.listeners = Router::new();
-        switchboard.asking = HashMap::new();
+        switchboard.asking = ByReplyId::default();
         Ok(())
     }
 }

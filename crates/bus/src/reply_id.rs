@@ -28,8 +28,12 @@ impl fmt::Display for ReplyId {
     }
 }
 
+/// What waits, by random ids, for which the usual hash, made for texts of strangers, would be a
+/// waste.
+pub(super) type ByReplyId<T> = HashMap<ReplyId, T, foldhash::fast::RandomState>;
+
 /// Puts `value` into `waiting` under a new id.
-pub(super) fn insert<T>(waiting: &mut HashMap<ReplyId, T>, value: T) -> ReplyId {
+pub(super) fn insert<T>(waiting: &mut ByReplyId<T>, value: T) -> ReplyId {
     // The thread's own generator draws a block of bits at a time, with a key from the system that
     // it changes from time to time.
     let mut rng = rand::rng();
@@ -48,7 +52,7 @@ mod tests {
 
     #[test]
     fn ids_have_one_form_and_do_not_follow_each_other() {
-        let mut waiting = HashMap::new();
+        let mut waiting = ByReplyId::default();
         let ids: Vec<_> = (0..4096).map(|n| insert(&mut waiting, n)).collect();
         assert_eq!(waiting.len(), 4096);
         for (n, id) in ids.iter().enumerate() {

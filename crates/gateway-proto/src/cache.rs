@@ -367,7 +367,7 @@ impl Cache {
 
 fn ask(bus: &mut Bus, asker: Asker, purpose: Purpose, name: &str, query: Option<&str>) -> Tag {
     let request = GetRequest { query: query.map(str::to_owned) };
-    bus.ask(asker, purpose, Subject::Get(name.to_owned()).to_string(), request.encode())
+    bus.ask(asker, purpose, Subject::Get(name.to_owned()).to_text(), request.encode())
 }
 
 fn notice(key: ResourceKey, news: News) -> Notice {

@@ -1,12 +1,15 @@
 //! Carries out the state machine's bus commands, in the order of [`Requests`]. It is a task of its
 //! own, so that a slow bus does not keep the state machine from its clients and its clock.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use relogin_bus::{Bus, Mailbox, Tag};
 use tokio::sync::mpsc;
 
-use crate::requests::{BusCommand, Requests};
+use crate::{
+    id_map::IdMap,
+    requests::{BusCommand, Requests},
+};
 
 /// Carries out bus commands until there are no more. Their results go into `mailbox`; what the bus
 /// did not accept is `refused`.
@@ -16,7 +19,7 @@ pub(crate) async fn run(
     requests: Arc<Requests>,
     refused: mpsc::UnboundedSender<Tag>,
 ) {
-    let mut guards = HashMap::new();
+    let mut guards = IdMap::default();
     while let Some(command) = requests.next().await {
         let (tag, done) = match command {
             BusCommand::Listen(tag, pattern) => (tag, bus.listen(&pattern, &mailbox, tag).await),

@@ -1,13 +1,12 @@
 //! A client as the driver sees it: how it is reached, and what is still to be done for it. Must not
 //! know the state machine.
 
-use std::collections::HashMap;
-
 use relogin_gateway_proto::{ConnectionKey, http::Answer};
 use tokio::sync::oneshot;
 
 use crate::{
     event::Verdict,
+    id_map::IdMap,
     line::{CloseReason, Line},
 };
 
@@ -58,7 +57,7 @@ impl Connection {
 }
 
 /// The connections for which the most is held: as many as hold `excess` bytes.
-pub(crate) fn largest(connections: &HashMap<ConnectionKey, Connection>, mut excess: usize) -> Vec<ConnectionKey> {
+pub(crate) fn largest(connections: &IdMap<ConnectionKey, Connection>, mut excess: usize) -> Vec<ConnectionKey> {
     let mut debts: Vec<_> = connections.iter().map(|(key, connection)| (connection.debt(), *key)).collect();
     debts.sort_unstable_by(|a, b| b.cmp(a));
     let mut largest = Vec::new();

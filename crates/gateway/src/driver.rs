@@ -2,11 +2,7 @@
 
 mod actions;
 
-use std::{
-    collections::{HashMap, VecDeque},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use relogin_bus::{Bus, Deliveries, Delivery, Link, Mailbox};
 use relogin_gateway_proto::{Config, ConnectionKey, Decoded, Gateway, Input, Tag};
@@ -24,6 +20,7 @@ use crate::{
     drain::{self, Drain},
     event::Event,
     flow::Debt,
+    id_map::IdMap,
     line::CloseReason,
     memory::{LastShared, Memory},
     requests::{CloseOnDrop, Requests},
@@ -61,7 +58,7 @@ enum Wake {
 struct Driver {
     machine: Gateway,
     started: Instant,
-    connections: HashMap<ConnectionKey, Connection>,
+    connections: IdMap<ConnectionKey, Connection>,
     requests: Arc<Requests>,
     /// How many frames are unanswered, over all connections.
     unanswered: usize,
@@ -106,7 +103,7 @@ pub(crate) async fn run(outside: Outside, config: Config, drain: Duration) {
     let mut driver = Driver {
         machine: Gateway::new(config),
         started: Instant::now(),
-        connections: HashMap::new(),
+        connections: IdMap::default(),
         requests,
         unanswered: 0,
         turns: VecDeque::new(),

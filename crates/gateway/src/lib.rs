@@ -21,6 +21,7 @@ mod extensions;
 mod flow;
 mod gateway;
 mod http_api;
+mod id_map;
 mod inbound;
 mod limits;
 mod line;

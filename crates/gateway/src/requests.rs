@@ -17,7 +17,7 @@ use relogin_host::log_throttle::LogThrottle;
 use tokio::sync::Notify;
 use tracing::{Span, warn};
 
-use crate::trace;
+use crate::{id_map::IdMap, trace};
 
 /// The queue of bus commands.
 #[derive(Debug, Default)]
@@ -59,7 +59,7 @@ struct Queue {
     /// not be missed after the answer to a request.
     orders: VecDeque<BusCommand>,
     /// Requests that wait or are in flight.
-    asks: HashMap<Tag, Ask>,
+    asks: IdMap<Tag, Ask>,
     /// How many of them wait.
     waiting: usize,
     /// By kind and first part of the name, as `auth.session`.
@@ -90,7 +90,7 @@ enum State {
 struct Service {
     /// What waits, by who has asked: a connection, or everybody that shares cached resources.
     /// Requests that were given up are still among them.
-    waiting: HashMap<Option<ConnectionKey>, VecDeque<Tag>>,
+    waiting: IdMap<Option<ConnectionKey>, VecDeque<Tag>>,
     /// Whose turn is next.
     turns: VecDeque<Option<ConnectionKey>>,
     under_way: usize,
@@ -269,7 +269,7 @@ impl Service {
     }
 
     /// The next request, of whoever has waited longest for a turn. It is in flight from now on.
-    fn next(&mut self, asks: &mut HashMap<Tag, Ask>) -> Option<(Tag, String, Bytes)> {
+    fn next(&mut self, asks: &mut IdMap<Tag, Ask>) -> Option<(Tag, String, Bytes)> {
         while let Some(asker) = self.turns.pop_front() {
             let Some(waiting) = self.waiting.get_mut(&asker) else { continue };
             let next = std::iter::from_fn(|| waiting.pop_front()).find(|tag| asks.contains_key(tag));

@@ -15,7 +15,7 @@ use tokio::sync::{Notify, oneshot, watch};
 use super::{denied::Denials, ordered_subscriber::OrderedSubscriber, wide::WideSubscriptions};
 use crate::{
     BusError, Delivery, Guard, Link, Mailbox, Tag,
-    reply_id::{self, ReplyId},
+    reply_id::{self, ByReplyId, ReplyId},
 };
 
 /// State that a bus shares with its subscribers and pending requests.
@@ -40,7 +40,7 @@ pub(super) struct Open {
     pub(super) subscribers: HashMap<u64, Arc<OrderedSubscriber>>,
     pub(super) wide: WideSubscriptions,
     /// Pending requests, by the last part of the reply subject.
-    waiting: HashMap<ReplyId, Waiting>,
+    waiting: ByReplyId<Waiting>,
 }
 
 /// Who waits for an answer.

@@ -106,7 +106,7 @@ impl Connection {
             query: target.query().map(str::to_owned),
             is_http: self.is_http(),
         };
-        (Subject::Access(target.name().to_owned()).to_string(), request.encode())
+        (Subject::Access(target.name().to_owned()).to_text(), request.encode())
     }
 
     /// Takes the answer to an access request about a resource that is subscribed to.

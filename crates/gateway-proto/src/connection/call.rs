@@ -65,7 +65,7 @@ impl Connection {
             return self.refuse(id, &Error::subject_too_long(), shared);
         }
         let request = self.auth_request(or_null(params), target.query(), false);
-        let subject = Subject::Auth(target.name().to_owned(), method.to_owned()).to_string();
+        let subject = Subject::Auth(target.name().to_owned(), method.to_owned()).to_text();
         let call = Call {
             id,
             target,
@@ -139,7 +139,7 @@ impl Connection {
                     query: call.target.query().map(str::to_owned),
                     is_http: self.exchange.is_some(),
                 };
-                let subject = Subject::Call(call.target.name().to_owned(), call.method.clone()).to_string();
+                let subject = Subject::Call(call.target.name().to_owned(), call.method.clone()).to_text();
                 let tag = shared.bus.ask(
                     Asker::Connection(self.key),
                     Purpose::Method(self.key, task),
@@ -167,9 +167,10 @@ impl Connection {
         let Some(Task::Call(Call { id, target, method, is_new, is_auth, .. })) = self.tasks.remove(&task) else {
             return;
         };
+        let is_new_method = method == Call::NEW;
         let legacy_new = |result: &RawValue| {
-            let reference: Option<Reference> = read::object(result.get().as_bytes()).ok();
-            reference.filter(|_| method == Call::NEW).map(|reference| reference.rid)
+            let reference = is_new_method.then(|| read::object(result.get().as_bytes()));
+            reference.and_then(Result::ok).map(|reference: Reference| reference.rid)
         };
         let outcome = response.outcome.map(|outcome| match outcome {
             Outcome::Result(result) => legacy_new(&result).map_or(Outcome::Result(result), Outcome::Resource),
@@ -186,7 +187,7 @@ impl Connection {
             }
             Ok(Outcome::Resource(rid)) => encode_result(id, Some(&Reference { rid })),
             Ok(Outcome::Result(_)) if is_new => {
-                let subject = Subject::Call(target.name().to_owned(), method).to_string();
+                let subject = Subject::Call(target.name().to_owned(), method).to_text();
                 shared.bus.complain(MessageKind::Answer(RequestKind::Call), subject, "its result is no resource");
                 encode_error(id, &Error::internal_because("non-resource response on new request"))
             }

@@ -21,7 +21,7 @@ impl Connection {
             }
             return;
         };
-        let subject = Subject::Auth(name.to_owned(), method.to_owned()).to_string();
+        let subject = Subject::Auth(name.to_owned(), method.to_owned()).to_text();
         let request = self.auth_request(None, None, true);
         self.header_auth =
             Some(shared.bus.ask(Asker::Connection(self.key), Purpose::HeaderAuth(self.key), subject, request));

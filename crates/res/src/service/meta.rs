@@ -94,7 +94,9 @@ pub fn canonical_header(name: &str) -> String {
         is_start = letter == '-';
         letter
     };
-    name.chars().map(letter).collect()
+    let mut canonical = String::with_capacity(name.len());
+    canonical.extend(name.chars().map(letter));
+    canonical
 }
 
 impl fmt::Debug for Meta {
