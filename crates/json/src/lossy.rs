@@ -4,8 +4,9 @@ use std::{borrow::Cow, fmt};
 
 use serde::{
     Deserialize, Deserializer,
-    de::{Error, IntoDeserializer, Visitor, value::CowStrDeserializer},
+    de::{IntoDeserializer, Visitor, value::CowStrDeserializer},
 };
+use serde_json::Error;
 
 /// A string of a message in which half a surrogate pair, which Rust's strings cannot hold, is read
 /// as U+FFFD: names of members, and what is for people to read. What says who somebody is, and what
@@ -70,8 +71,8 @@ fn with_replacements(bytes: &[u8]) -> String {
     text
 }
 
-impl<'de, E: Error> IntoDeserializer<'de, E> for Lossy<'de> {
-    type Deserializer = CowStrDeserializer<'de, E>;
+impl<'de> IntoDeserializer<'de, Error> for Lossy<'de> {
+    type Deserializer = CowStrDeserializer<'de, Error>;
 
     fn into_deserializer(self) -> Self::Deserializer {
         self.0.into_deserializer()

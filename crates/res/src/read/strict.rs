@@ -1,13 +1,12 @@
 //! Reads structs in one pass over a text, as serde_json does, except that at any depth only an
-//! object is a struct, and that a name may have half a surrogate pair. A struct whose name comes
-//! twice is refused. Must not depend on any message of RES.
+//! object is a struct. Refused are a struct whose name comes twice, and names with half a surrogate
+//! pair. Must not depend on any message of RES.
 
 use std::fmt;
 
-use relogin_json::Lossy;
 use serde::{
     Deserialize, Deserializer,
-    de::{DeserializeSeed, IntoDeserializer, MapAccess, SeqAccess, Visitor},
+    de::{DeserializeSeed, MapAccess, SeqAccess, Visitor},
 };
 use serde_json::Error;
 
@@ -157,8 +156,7 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Strict<A> {
     type Error = A::Error;
 
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, A::Error> {
-        let Some(name) = self.0.next_key::<Lossy<'de>>()? else { return Ok(None) };
-        seed.deserialize(name.into_deserializer()).map(Some)
+        self.0.next_key_seed(seed)
     }
 
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, A::Error> {
