@@ -36,6 +36,7 @@ mod progress;
 mod replica;
 mod stats;
 mod watch;
+mod write;
 
 use std::{
     fmt,
@@ -46,13 +47,13 @@ use async_nats::{Client, connection::State};
 use async_trait::async_trait;
 use relogin_host::durations::Durations;
 use relogin_session::{ConnectionId, Record, SessionId, Timestamp, UserId};
-use tokio::{sync::Notify, task::JoinHandle, time::Instant};
+use tokio::{sync::Notify, task::JoinHandle};
 
 use self::{
     barrier::Barriers,
-    bucket::{ANSWER_DEADLINE, Bucket, Published},
+    bucket::{ANSWER_DEADLINE, Bucket},
     progress::{Position, Progress},
-    replica::{Change, Encoded, Replica, WriteId},
+    replica::{Change, Replica},
 };
 pub use self::{
     bucket::{BucketConfig, Replicas, context, replicas},
@@ -111,92 +112,6 @@ impl JetStreamStore {
         let watch = follower::catch_up(&shared).await?;
         let follower = tokio::spawn(follower::follow(Arc::clone(&shared), watch));
         Ok(Self { shared, follower })
-    }
-
-    /// Writes one session under its revision (`None`: there must be none).
-    async fn write(
-        &self,
-        sid: SessionId,
-        revision: Option<Revision>,
-        next: Option<Record>,
-    ) -> Result<Revision, StoreError> {
-        let shared = &self.shared;
-        shared.certain(sid).await?;
-        let connections = next.as_ref().map(|next| next.connections.as_slice()).unwrap_or_default();
-        for connection in connections {
-            shared.certain_of(connection).await?;
-        }
-        let (write, expected) = {
-            let mut replica = shared.open()?;
-            if replica.revision(sid) != revision {
-                return Err(StoreError::Conflict);
-            }
-            // A removed session leaves a marker behind, which a new one of the same id follows.
-            let expected = revision.or(replica.removed(sid)).unwrap_or_default();
-            (PendingWrite { shared, id: replica.begin(sid, connections)? }, expected)
-        };
-        let change = match next {
-            Some(record) => Change::Put(Encoded::new(record)?),
-            None => Change::Remove,
-        };
-        let (before, began) = (shared.progress.now(), Instant::now());
-        let published = match shared.bucket.publish(sid, expected, &change).await {
-            Published::Conflict if revision.is_none() => match shared.marker(sid).await? {
-                Some(marker) => shared.bucket.publish(sid, marker, &change).await,
-                None => Published::Conflict,
-            },
-            published => published,
-        };
-        match published {
-            Published::Done(written) => {
-                shared.syncs.add(began.elapsed());
-                shared.compare(before, written);
-                shared.change(|replica| replica.apply(sid, written, change));
-                write.end();
-                Ok(written)
-            }
-            Published::Conflict => {
-                write.end();
-                // What won is what the caller decides on next.
-                shared.refresh(sid).await?;
-                Err(StoreError::Conflict)
-            }
-            Published::Nobody => {
-                write.end();
-                shared.progress.suspect(before.round);
-                Err(StoreError::Shortage("there is no such bucket, or it has no leader".into()))
-            }
-            Published::Late => {
-                write.end();
-                // Until then nobody knows what the other write has come to.
-                shared.barriers.pass(shared).await?;
-                Err(StoreError::Conflict)
-            }
-            Published::Refused(error) => {
-                write.end();
-                Err(StoreError::Shortage(error))
-            }
-            Published::Unknown(error) => Err(StoreError::Backend(error)),
-        }
-    }
-}
-
-/// A write under way. Dropped before it has ended, also by a caller that gives up, it is in doubt.
-struct PendingWrite<'a> {
-    shared: &'a Shared,
-    id: WriteId,
-}
-
-impl PendingWrite<'_> {
-    fn end(self) {
-        self.shared.replica().end(self.id);
-    }
-}
-
-impl Drop for PendingWrite<'_> {
-    fn drop(&mut self) {
-        // Of one that has ended the replica knows nothing.
-        self.shared.replica().doubt(self.id);
     }
 }
 
