@@ -2,9 +2,9 @@
 //! Must not depend on rules, a clock, or the message bus.
 //!
 //! **Shape.** Each session is one key, `s.<sid>`, whose value is the encoded record. A session's
-//! revision is the sequence of its last message in the bucket's stream. A replica of the bucket in
-//! memory (`jetstream/replica.rs`) answers reads; a watch (`jetstream/follower.rs`) fills it when
-//! the store opens and keeps it current.
+//! revision is the sequence of its last message in the bucket's stream, and which history of the
+//! bucket that is of. A replica of the bucket in memory (`jetstream/replica.rs`) answers reads; a
+//! watch (`jetstream/follower.rs`) fills it when the store opens and keeps it current.
 //!
 //! **A write** is a publish that names the last sequence of its subject, so the server compares and
 //! swaps. It returns once the server has acknowledged it, that is, once a quorum of the bucket's
@@ -23,6 +23,8 @@
 //!
 //! **A bucket that has lost writes** (its server lost power before they were on disk, it was
 //! deleted or restored) is noticed by `jetstream/progress.rs`, read again, and what it has counts.
+//! It gives out sequences a second time, so what was decided before that is not written, but
+//! decided again.
 //!
 //! **Other keys** are passed over: `barrier`, and `users`, which is the service's.
 //!
@@ -144,6 +146,11 @@ impl Shared {
         self.progress.advance(sequence);
     }
 
+    /// Whether the bucket still has this history, as far as anybody knows now.
+    fn is_still(&self, replica: &Replica, history: u64) -> bool {
+        replica.history() == history && self.progress.is_reliable(self.progress.now())
+    }
+
     /// A write was acknowledged that began when the replica was at `before`: if the replica knows
     /// as much already, of other writes, the bucket has lost them.
     fn compare(&self, before: Position, written: Revision) {
@@ -185,10 +192,13 @@ impl Shared {
 
     /// Asks the leader for the session, and takes up what it says.
     async fn refresh(&self, sid: SessionId) -> Result<(), StoreError> {
-        let known = self.replica().last(sid);
-        let (revision, change) = self.bucket.ask_leader(sid).await?;
-        self.change(|replica| replica.take_up(sid, known, revision, change));
-        Ok(())
+        loop {
+            let asked = self.replica().ask(sid);
+            let (revision, change) = self.bucket.ask_leader(sid).await?;
+            if self.change(|replica| replica.take_up(sid, asked, revision, change)) {
+                return Ok(());
+            }
+        }
     }
 
     /// The sequence of the marker that a removed session has left, if there is one and no session.

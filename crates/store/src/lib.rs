@@ -19,6 +19,7 @@ use thiserror::Error;
 use tokio::sync::mpsc;
 
 /// A number that every write of a record increases; writes name the one on which they were decided.
+/// Where a store may lose what it has acknowledged, one that it has given out before is refused.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Revision(pub u64);
 
@@ -190,6 +191,8 @@ const EXPORTED_AT_ONCE: usize = 256;
 ///   [`SessionStore::load`] or [`SessionStore::find_by_connection`] of the same process shows the
 ///   write that won, or a later one. The service decides again on what it reads then, and gives up
 ///   after 32 rounds.
+/// - A store that may have lost writes, and notices it, does not take revisions from before that:
+///   whoever writes under one gets [`StoreError::Conflict`], also if the record is the same.
 /// - That a connection is on one session is checked against what the process knows. Two processes
 ///   may put it on two at the same time, and [`SessionStore::find_all_by_connection`] then finds
 ///   both.

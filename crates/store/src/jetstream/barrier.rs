@@ -57,7 +57,8 @@ async fn is_passed(shared: &Shared) -> bool {
     let Ok(barrier) = shared.publish_barrier(before).await else { return false };
     if barrier > before.sequence
         && progress
-            .wait_for(LAG, |position| position.round >= before.round && position.sequence >= barrier)
+            // Of a history that has ended, what was shown then may still be coming in.
+            .wait_for(LAG, |position| position.sequence >= barrier && progress.is_reliable(position))
             .await
             .is_ok()
     {

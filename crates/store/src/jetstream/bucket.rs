@@ -1,7 +1,7 @@
 //! The bucket's messages: making it, publishing to it under a revision, and asking its leader. Must
 //! not depend on the replica.
 
-use std::{error::Error as _, time::Duration};
+use std::{error::Error as _, future::poll_fn, pin::pin, task::Poll, time::Duration};
 
 use async_nats::{
     Client, HeaderMap,
@@ -68,6 +68,8 @@ pub(super) enum Published {
     Nobody,
     /// Another write of the subject is under way, and may yet fail. Nothing was stored.
     Late,
+    /// It was not to be sent any more.
+    Unsent,
     /// It was not stored.
     Refused(Box<dyn std::error::Error + Send + Sync>),
     /// It may have been stored.
@@ -203,8 +205,14 @@ impl Bucket {
     }
 
     /// Stores a change of a session whose last message has the sequence `expected` (0: it has
-    /// none).
-    pub(super) async fn publish(&self, sid: SessionId, expected: Revision, change: &Change) -> Published {
+    /// none), if at the moment of sending `is_still` that of the bucket's present history.
+    pub(super) async fn publish(
+        &self,
+        sid: SessionId,
+        expected: Revision,
+        change: &Change,
+        is_still: impl Fn() -> bool,
+    ) -> Published {
         // The client would keep it until the connection is back, long after its caller was told
         // that it failed.
         if self.client.connection_state() != State::Connected {
@@ -218,9 +226,11 @@ impl Bucket {
             Change::Remove => message.header("KV-Operation", "PURGE").header("Nats-Rollup", "sub").ttl(GRACE),
         };
         let subject = format!("{}{}", self.store.prefix, key(sid));
-        let acknowledged = match self.context.send_publish(subject, message).await {
-            Ok(sent) => sent.await,
-            Err(error) => return Published::Refused(error.into()),
+        // Sending waits while the connection does not take more, which may be until the next one.
+        let acknowledged = match only_while(is_still, self.context.send_publish(subject, message)).await {
+            Some(Ok(sent)) => sent.await,
+            Some(Err(error)) => return Published::Refused(error.into()),
+            None => return Published::Unsent,
         };
         match acknowledged {
             Ok(acknowledged) => Published::Done(Revision(acknowledged.sequence)),
@@ -299,6 +309,12 @@ impl Bucket {
             },
         }
     }
+}
+
+/// Goes on with `future` only while something holds, and gives it up otherwise.
+async fn only_while<T>(holds: impl Fn() -> bool, future: impl Future<Output = T>) -> Option<T> {
+    let mut future = pin!(future);
+    poll_fn(|context| if holds() { future.as_mut().poll(context).map(Some) } else { Poll::Ready(None) }).await
 }
 
 /// The change of the session `sid` that an entry of the watch makes.

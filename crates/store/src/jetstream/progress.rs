@@ -111,7 +111,9 @@ impl Progress {
         }
     }
 
-    fn is_reliable(&self, Position { round, .. }: Position) -> bool {
+    /// Whether the round of this position is not suspected, and its connection to NATS the present
+    /// one.
+    pub(super) fn is_reliable(&self, Position { round, .. }: Position) -> bool {
         round > self.suspected.load(Ordering::SeqCst) && self.connection.load(Ordering::SeqCst) == self.connection()
     }
 

@@ -1,6 +1,6 @@
 //! The JetStream store, each test with its own nats-server; and the replica by itself.
 
-use std::time::Duration;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use async_nats::jetstream::stream::Stream;
 use futures_util::TryStreamExt;
@@ -16,7 +16,11 @@ use tokio::{
     time::timeout,
 };
 
-use super::*;
+use super::{
+    bucket::Published,
+    replica::{Encoded, HISTORY_BITS},
+    *,
+};
 use crate::contract::{self, cid, record, sid};
 
 /// A server with JetStream and the folder that it keeps it in.
@@ -63,6 +67,11 @@ contract::suite!(async || {
     let bed = Bed::new();
     (bed.store().await, bed)
 });
+
+/// The sequence of a revision.
+fn sequence(revision: Revision) -> u64 {
+    revision.0 >> HISTORY_BITS
+}
 
 /// Waits until a condition holds, checking it whenever other tasks have run.
 async fn until<T>(mut look: impl AsyncFnMut() -> Option<T>) -> T {
@@ -296,7 +305,11 @@ async fn without_a_server_writes_fail_and_succeed_when_it_is_back() {
     assert!(store.load(sid(1)).await.unwrap().is_some(), "what was written is still read");
 
     let _bed = Bed { server: NatsServer::with_jetstream(folder.path(), &port), folder };
-    let written = until(async || store.replace(record(1, &["b"]), first).await.ok()).await;
+    let written = until(async || {
+        let read = store.load(sid(1)).await.ok()??;
+        store.replace(record(1, &["b"]), read.revision).await.ok()
+    })
+    .await;
     assert!(written > first);
     until(async || store.check().await.ok()).await;
 }
@@ -309,7 +322,7 @@ async fn a_record_that_cannot_be_read_is_an_error_for_its_session_alone() {
     let (first, other) =
         (store.create(record(1, &["a"])).await.unwrap(), store.create(record(2, &["b"])).await.unwrap());
     let bucket = &store.shared.bucket.store;
-    let written = bucket.update(bucket::key(sid(1)), vec![255].into(), first.0).await.unwrap();
+    let written = bucket.update(bucket::key(sid(1)), vec![255].into(), sequence(first)).await.unwrap();
     until(async || matches!(store.load(sid(1)).await, Err(StoreError::Record(..))).then_some(())).await;
     assert_eq!(store.load(sid(2)).await.unwrap().unwrap().revision, other);
     // Neither does it keep the store from opening.
@@ -399,21 +412,133 @@ async fn after_a_server_lost_writes_both_processes_read_what_it_has() {
     for store in [&ours, &theirs] {
         // The very first read after the connection is back.
         let read = until(async || store.read_barrier().await.ok().and(store.load(sid(1)).await.ok())).await;
-        assert_eq!(read.map(|stored| (stored.revision, stored.record.clone())), Some((old, record(1, &["a"]))));
+        let read = read.map(|stored| (sequence(stored.revision), stored.record.clone()));
+        assert_eq!(read, Some((sequence(old), record(1, &["a"]))));
         assert_eq!(store.load(sid(2)).await.unwrap(), None);
         assert_eq!(store.find_by_connection(&cid("lost")).await.unwrap(), None);
-        assert_eq!(store.load(sid(3)).await.unwrap().map(|stored| stored.revision), Some(removed));
+        let there_again = store.load(sid(3)).await.unwrap().map(|stored| sequence(stored.revision));
+        assert_eq!(there_again, Some(sequence(removed)));
         store.check().await.unwrap();
     }
     // The sequences of what was lost are given out once more.
-    let mut again = old;
+    let mut again = theirs.load(sid(1)).await.unwrap().unwrap().revision;
     for n in 0..10 {
         again = theirs.replace(record(1, &[&format!("d{n}")]), again).await.unwrap();
         ours.read_barrier().await.unwrap();
-        assert_eq!(ours.load(sid(1)).await.unwrap().map(|stored| stored.revision), Some(again));
+        let read = ours.load(sid(1)).await.unwrap().map(|stored| sequence(stored.revision));
+        assert_eq!(read, Some(sequence(again)));
     }
-    assert!(again <= newest, "otherwise this test shows nothing");
-    assert_eq!(bed.store().await.load(sid(1)).await.unwrap(), ours.load(sid(1)).await.unwrap());
+    assert!(sequence(again) <= sequence(newest), "otherwise this test shows nothing");
+    let fresh = bed.store().await.load(sid(1)).await.unwrap().unwrap();
+    assert_eq!(fresh.record, ours.load(sid(1)).await.unwrap().unwrap().record);
+}
+
+/// While it waited, another process has written both sessions, under the sequences that they had
+/// when it was decided.
+#[tokio::test]
+async fn what_was_decided_before_the_bucket_went_back_is_not_written_after_it() {
+    let bed = Bed::new();
+    let first = bed.store().await;
+    let old = [1, 2].map(|n| record(n, &[]));
+    for record in &old {
+        first.create(record.clone()).await.unwrap();
+    }
+    first.close().await.unwrap();
+    drop(first);
+    let (folder, port) = bed.stop();
+    let copy = tempfile::tempdir().unwrap();
+    copy_folder(folder.path(), copy.path());
+
+    let bed = Bed { server: NatsServer::with_jetstream(folder.path(), &port), folder };
+    let (ours, theirs) = (bed.store().await, bed.store().await);
+    let write = async |store: &JetStreamStore, n: u8, connection: &str| {
+        let read = store.load(sid(n)).await.unwrap().unwrap();
+        store.replace(record(n, &[connection]), read.revision).await.unwrap()
+    };
+    // So many that the barriers below do not come so far.
+    for _ in 0..50 {
+        write(&ours, 1, "lost").await;
+    }
+    let decided_on = [write(&ours, 1, "lost").await, write(&ours, 2, "lost2").await];
+    bed.stop();
+
+    let _bed = Bed { server: NatsServer::with_jetstream(copy.path(), &port), folder: copy };
+    for store in [&ours, &theirs] {
+        until(async || store.read_barrier().await.ok()).await;
+    }
+    while sequence(write(&theirs, 1, "moved").await) < sequence(decided_on[0]) {}
+    let moved = [theirs.load(sid(1)).await.unwrap().unwrap().revision, write(&theirs, 2, "moved2").await];
+    assert_eq!(moved.map(sequence), decided_on.map(sequence), "otherwise this test shows nothing");
+
+    ours.read_barrier().await.unwrap();
+    let replaced = ours.replace(record(1, &["decided"]), decided_on[0]).await;
+    assert!(matches!(replaced, Err(StoreError::Conflict)), "{replaced:?}");
+    let removed = ours.remove(sid(2), decided_on[1]).await;
+    assert!(matches!(removed, Err(StoreError::Conflict)), "{removed:?}");
+    // The next decision is made on what is there.
+    for (n, connection) in [(1, "moved"), (2, "moved2")] {
+        assert_eq!(ours.load(sid(n)).await.unwrap().unwrap().record, record(n, &[connection]));
+        write(&ours, n, &format!("again{n}")).await;
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_of_the_present_history_is_not_sent() {
+    let bed = Bed::new();
+    let store = bed.store().await;
+    let first = store.create(record(1, &["a"])).await.unwrap();
+    let expected = Revision(sequence(first));
+    let change = Change::Put(Encoded::new(record(1, &["b"])).unwrap());
+    let unsent = store.shared.bucket.publish(sid(1), expected, &change, || false).await;
+    assert!(matches!(unsent, Published::Unsent));
+    assert_eq!(store.shared.bucket.ask_leader(sid(1)).await.unwrap().0, expected);
+    // A connection that was lost and is there again, and a bucket that is being read again.
+    let history = store.shared.replica().history();
+    let is_still = |history: u64| store.shared.is_still(&store.shared.replica(), history);
+    assert!(is_still(history));
+    store.shared.client.statistics().connects.fetch_add(1, Ordering::SeqCst);
+    assert!(!is_still(history));
+    until(async || is_still(history + 1).then_some(())).await;
+    store.shared.replica().restart();
+    assert!(!is_still(history + 1));
+}
+
+#[tokio::test]
+async fn a_write_that_is_acknowledged_when_the_bucket_may_have_gone_back_is_in_doubt() {
+    let bed = Bed::new();
+    let store = bed.store().await;
+    store.create(record(1, &["a"])).await.unwrap();
+    let another_connection = |shared: &Shared| {
+        shared.client.statistics().connects.fetch_add(1, Ordering::SeqCst);
+    };
+    let read_again = |shared: &Shared| drop(shared.replica().restart());
+    for (happens, connection) in [(&read_again as &dyn Fn(&Shared), "b"), (&another_connection, "c")] {
+        let read = store.load(sid(1)).await.unwrap().unwrap();
+        bed.server.signal(Signal::STOP);
+        let write = store.replace(record(1, &[connection]), read.revision);
+        tokio::pin!(write);
+        assert!(timeout(Duration::from_millis(50), &mut write).await.is_err(), "nobody answers");
+        happens(&store.shared);
+        bed.server.signal(Signal::CONT);
+        let written = write.await;
+        assert!(matches!(written, Err(StoreError::Backend(_))), "{written:?}");
+        assert!(store.shared.replica().is_in_doubt(sid(1)));
+        assert_eq!(store.load(sid(1)).await.unwrap().unwrap().record, record(1, &[connection]));
+    }
+}
+
+/// What the watch has shown of the former history may still be coming in when the barrier is
+/// written in the next one.
+#[tokio::test]
+async fn a_barrier_of_another_history_is_not_passed_by_what_was_shown_of_the_former() {
+    let bed = Bed::new();
+    let store = bed.store().await;
+    store.follower.abort();
+    let (passed, ()) = tokio::join!(store.read_barrier(), async {
+        store.shared.client.statistics().connects.fetch_add(1, Ordering::SeqCst);
+        store.shared.reached(Revision(1_000));
+    });
+    assert!(matches!(passed, Err(StoreError::Shortage(_))), "{passed:?}");
 }
 
 /// On the same connection, and the new bucket is ahead of the old one before anybody looks.
@@ -426,13 +551,14 @@ async fn a_recreated_bucket_is_read_again() {
     context.delete_key_value("sessions").await.unwrap();
     let theirs = bed.store().await;
     let mut newest = theirs.create(record(2, &["b"])).await.unwrap();
-    while newest.0 < before.0 + 10 {
+    while sequence(newest) < sequence(before) + 10 {
         newest = theirs.replace(record(2, &["b"]), newest).await.unwrap();
     }
     ours.read_barrier().await.unwrap();
     assert_eq!(ours.load(sid(1)).await.unwrap(), None);
     assert_eq!(ours.find_by_connection(&cid("a")).await.unwrap(), None);
-    assert_eq!(ours.load(sid(2)).await.unwrap().map(|stored| stored.revision), Some(newest));
+    let read = ours.load(sid(2)).await.unwrap().map(|stored| sequence(stored.revision));
+    assert_eq!(read, Some(sequence(newest)));
 }
 
 #[tokio::test]
@@ -472,7 +598,7 @@ async fn a_session_that_nobody_disposes_of_has_a_time_to_live() {
     let session = Record { session_deadline: Timestamp(200_000), ..session };
     let written = store.create(session).await.unwrap();
     let bucket = &store.shared.bucket.store;
-    let message = bucket.stream.get_raw_message(written.0).await.unwrap();
+    let message = bucket.stream.get_raw_message(sequence(written)).await.unwrap();
     // A minute is left, and an hour to dispose of it.
     assert_eq!(message.headers.get("Nats-TTL").unwrap().as_str(), "3660");
 }
@@ -525,13 +651,54 @@ mod replica {
     fn the_replica_drops_what_a_server_has_lost() {
         let mut replica = Replica::default();
         replica.apply(sid(1), Revision(5), put(1, &["a"]));
-        let known = replica.last(sid(1));
-        replica.take_up(sid(1), known, Revision(4), put(1, &["b"]));
+        let asked = replica.ask(sid(1));
+        assert!(replica.take_up(sid(1), asked, Revision(4), put(1, &["b"])));
         assert_eq!(revision(&replica), Some(4));
         // An answer that was under way while something newer came is not the newest.
+        let asked = replica.ask(sid(1));
         replica.apply(sid(1), Revision(6), put(1, &["c"]));
-        replica.take_up(sid(1), Some(Revision(4)), Revision(4), put(1, &["b"]));
+        assert!(replica.take_up(sid(1), asked, Revision(4), put(1, &["b"])));
         assert_eq!(revision(&replica), Some(6));
+        // One that was under way while all was read again may be of what is lost.
+        let asked = replica.ask(sid(1));
+        replica.restart();
+        replica.set(sid(1), Revision(6), put(1, &["d"]));
+        assert!(!replica.take_up(sid(1), asked, Revision(6), put(1, &["c"])));
+        assert_eq!(replica.session_on(&cid("d")), Some(sid(1)));
+    }
+
+    #[test]
+    fn a_revision_is_that_of_one_history() {
+        let mut replica = Replica::default();
+        replica.apply(sid(1), Revision(5), put(1, &["a"]));
+        replica.apply(sid(2), Revision(6), put(2, &["b"]));
+        let mut last = replica.handed_out(sid(1));
+        let mut is_new = |replica: &Replica| std::mem::replace(&mut last, replica.handed_out(sid(1))) != last;
+        let shows = |replica: &mut Replica, revision: u64, change: Change| {
+            let asked = replica.ask(sid(2));
+            replica.take_up(sid(2), asked, Revision(revision), change);
+        };
+        shows(&mut replica, 6, put(2, &["b"]));
+        shows(&mut replica, 7, put(2, &["b"]));
+        shows(&mut replica, 8, Change::Remove);
+        shows(&mut replica, 8, Change::Remove);
+        shows(&mut replica, 9, put(2, &["b"]));
+        assert!(!is_new(&replica), "nothing has gone back");
+        shows(&mut replica, 8, put(2, &["b"]));
+        assert!(is_new(&replica), "it is older");
+        shows(&mut replica, 8, put(2, &["c"]));
+        assert!(is_new(&replica), "it is something else under its sequence");
+        shows(&mut replica, 0, Change::Remove);
+        assert!(is_new(&replica), "it is gone, without a marker");
+        let known = replica.restart();
+        assert!(is_new(&replica), "it may have gone back");
+        assert_eq!(replica.keep_only(&[sid(1)].into(), &known, &mut Vec::new()), 0);
+        assert!(!is_new(&replica));
+        replica.apply(sid(3), Revision(10), put(3, &[]));
+        let known = replica.restart();
+        assert!(is_new(&replica));
+        assert_eq!(replica.keep_only(&[sid(1)].into(), &known, &mut Vec::new()), 1);
+        assert!(is_new(&replica), "a session is gone");
     }
 
     #[test]
@@ -547,7 +714,8 @@ mod replica {
         replica.doubt(second);
         assert!(is_taken(&mut replica, "b"));
         let third = replica.begin(sid(1), &[cid("c")]).unwrap();
-        replica.take_up(sid(1), None, Revision(0), Change::Remove);
+        let asked = replica.ask(sid(1));
+        assert!(replica.take_up(sid(1), asked, Revision(0), Change::Remove));
         assert!(!is_taken(&mut replica, "b") && is_taken(&mut replica, "c"), "the third is still under way");
         replica.end(third);
         assert!(!is_taken(&mut replica, "c"));

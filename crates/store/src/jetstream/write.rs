@@ -5,7 +5,7 @@ use tokio::time::Instant;
 
 use super::{
     JetStreamStore, Shared,
-    bucket::Published,
+    bucket::{ANSWER_DEADLINE, Published},
     replica::{Change, Encoded, WriteId},
 };
 use crate::{Revision, StoreError};
@@ -24,23 +24,24 @@ impl JetStreamStore {
         for connection in connections {
             shared.certain_of(connection).await?;
         }
-        let (write, expected) = {
+        let (write, expected, history) = {
             let mut replica = shared.open()?;
-            if replica.revision(sid) != revision {
+            if replica.handed_out(sid) != revision {
                 return Err(StoreError::Conflict);
             }
             // A removed session leaves a marker behind, which a new one of the same id follows.
-            let expected = revision.or(replica.removed(sid)).unwrap_or_default();
-            (PendingWrite { shared, id: replica.begin(sid, connections)? }, expected)
+            let expected = replica.last(sid).unwrap_or_default();
+            (PendingWrite { shared, id: replica.begin(sid, connections)? }, expected, replica.history())
         };
         let change = match next {
             Some(record) => Change::Put(Encoded::new(record)?),
             None => Change::Remove,
         };
         let (before, began) = (shared.progress.now(), Instant::now());
-        let published = match shared.bucket.publish(sid, expected, &change).await {
+        let is_still = || shared.is_still(&shared.replica(), history);
+        let published = match shared.bucket.publish(sid, expected, &change, is_still).await {
             Published::Conflict if revision.is_none() => match shared.marker(sid).await? {
-                Some(marker) => shared.bucket.publish(sid, marker, &change).await,
+                Some(marker) => shared.bucket.publish(sid, marker, &change, is_still).await,
                 None => Published::Conflict,
             },
             published => published,
@@ -49,9 +50,17 @@ impl JetStreamStore {
             Published::Done(written) => {
                 shared.syncs.add(began.elapsed());
                 shared.compare(before, written);
-                shared.change(|replica| replica.apply(sid, written, change));
+                let revision = shared.change(|replica| {
+                    shared.is_still(replica, history).then(|| {
+                        replica.apply(sid, written, change);
+                        replica.of_now(written)
+                    })
+                });
+                // Otherwise it may be lost already, or have been sent on the next connection and
+                // compared there: it is in doubt.
+                let revision = revision.ok_or_else(|| StoreError::Backend("the bucket may have gone back".into()))?;
                 write.end();
-                Ok(written)
+                Ok(revision)
             }
             Published::Conflict => {
                 write.end();
@@ -63,6 +72,12 @@ impl JetStreamStore {
                 write.end();
                 shared.progress.suspect(before.round);
                 Err(StoreError::Shortage("there is no such bucket, or it has no leader".into()))
+            }
+            Published::Unsent => {
+                write.end();
+                // Until then nobody knows what the next decision is to be made on.
+                shared.progress.reliable(ANSWER_DEADLINE).await?;
+                Err(StoreError::Conflict)
             }
             Published::Late => {
                 write.end();
