@@ -21,12 +21,12 @@
 //! - *There is one NATS server:* a read barrier comes behind the events that its instance has sent.
 //! - *Ten seconds are longer than anything takes.* Whoever has marked a session as ended is waited
 //!   for until it has nothing more to do with it.
-//! - *A bucket that goes back* takes with it the write that is on its way, and no event. Instances
-//!   lose their connections then: what they are at fails, and they read all of it before they do
-//!   anything else. (What waits for that, and then writes what it has decided before, under a
-//!   sequence that is given out a second time, is not seen: ADR 0090.) In worlds that are *quiet*
-//!   they keep their connections, and notice at the next read barrier, or at a write; how a
-//!   connection looks in the end is not claimed of these.
+//! - *A bucket that goes back* takes with it the write that is on its way, and no event. (One that
+//!   the client of NATS has kept, and sends on the next connection, is not seen: ADR 0090.)
+//!   Instances lose their connections then: what they are at fails, or in some worlds *waits*, and
+//!   they read all of it before they do anything else. In worlds that are *quiet* they keep their
+//!   connections, and notice at the next read barrier, or at a write; how a connection looks in the
+//!   end is not claimed of these.
 //! - *Only what happened since is certain.* What a connection was sent because of a lost write
 //!   stays until its client uses its key, and what a lost logout has ended is there again (ADR
 //!   0090): neither is looked at. Of thefts and losses together nothing is claimed.

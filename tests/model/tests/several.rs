@@ -88,6 +88,10 @@ holds! {
     a_bucket_goes_back_while_another_session_is_made: &[&[], LOGS_IN], {losses: 1}
     a_bucket_goes_back_under_a_bound_login: &[&[], LOGS_IN_AND_GOES_ON], {losses: 1, is_bound: true}
     a_bucket_goes_back_while_the_user_logs_out: &[&[OUT]], {losses: 1, is_bound: true}
+    a_bucket_goes_back_while_a_login_waits: &[&[], LOGS_IN_AND_GOES_ON], {losses: 1, is_bound: true, waits: true}
+    a_bearer_session_s_bucket_goes_back_while_a_used_key_waits: &[USES], {losses: 1, waits: true}
+    a_bucket_goes_back_while_a_used_key_waits: &[USES], {losses: 1, is_bound: true, waits: true}
+    a_bucket_goes_back_while_a_logout_waits: &[MOVES, &[OUT]], {losses: 1, is_bound: true, waits: true}
     a_bearer_session_s_bucket_goes_back_quietly: &[USES], {losses: 1, is_quiet: true}
     a_bound_session_s_bucket_goes_back_quietly: &[USES], {losses: 1, is_bound: true, is_quiet: true}
     a_password_changes: &[&[], LOGS_IN], {edit: Some(Password)}
@@ -138,6 +142,7 @@ caught! {
     a_limit_that_ends_later_logins: CapOfAll, [WITHIN_CAP], &[&[], &[login("c")], &[login("d")]], {cap: Some(1)}
     a_secret_that_signs_too_early: SignsTooEarly, [NOBODY_IS_REFUSED], &[USES], {rotates: true}
     a_replica_that_goes_on_in_another_history: HistoryGoesOn, [NOBODY_IS_REFUSED], &[&[], LOGS_IN_AND_GOES_ON], {losses: 1, is_bound: true}
+    a_revision_that_outlives_its_history: RevisionsOutliveHistories, [AS_STORED], &[MOVES, &[OUT]], {losses: 1, is_bound: true, waits: true}
     a_loss_that_looks_like_a_theft: LossLooksLikeTheft, [NOT_STOLEN], &[USES], {losses: 1}
     a_login_that_is_not_checked_again: NoSecondCheck, [OUT_WITH_THE_OLD], &[&[], LOGS_IN], {edit: Some(Removal)}
     a_password_change_that_is_not_notified_again: NotNotifiedAgain, [OUT_WITH_THE_OLD], &[&[], LOGS_IN], {edit: Some(Password), kills: 1}

@@ -32,6 +32,8 @@ impl State {
             return instance.prepend([TaskStep::End(Ok(None))]);
         }
         instance.view.be_certain(&self.truth);
+        let setbacks = instance.view.setbacks;
+        instance.frame().setbacks = setbacks;
         let (mut session, held) = instance.find();
         if let (Task::Prune(_, _, asked_by), Some(Stored { record, .. })) = (&instance.frame().task, &mut session)
             && config.mutant == Some(Mutant::SilenceCounts)
@@ -85,19 +87,16 @@ impl State {
         let written = self.truth.swap(sid, expected, next.clone(), compares);
         if let Some(revision) = written {
             if instance.view.is_behind_us(revision, &self.truth) && config.mutant != Some(Mutant::HistoryGoesOn) {
+                // It was compared in another history.
                 instance.view.catch_up(&self.truth);
+                self.answered(number, None);
+                return None;
             }
             instance.view.apply(sid, revision, next);
             return written;
         }
         instance.view.refresh(sid, &self.truth);
-        let is_sweep = matches!(instance.frame().task, Task::Expire(_));
-        if !is_sweep {
-            instance.frame().todo = [TaskStep::Decide].into();
-            instance.frame().ends = None;
-        } else if config.mutant != Some(Mutant::LoserPublishesToo) {
-            instance.frame().todo = [TaskStep::End(Ok(None))].into();
-        }
+        instance.lose_race(config);
         None
     }
 
@@ -170,6 +169,23 @@ impl State {
 }
 
 impl Instance {
+    /// Whether its replica has gone back since it decided what it is at. Then its revision is not
+    /// one of now, and nothing is sent to the bucket.
+    pub(super) fn has_gone_back(&mut self, config: &Config) -> bool {
+        self.frame().setbacks != self.view.setbacks && config.mutant != Some(Mutant::RevisionsOutliveHistories)
+    }
+
+    /// What it was to write is not to be written any more.
+    pub(super) fn lose_race(&mut self, config: &Config) {
+        let is_sweep = matches!(self.frame().task, Task::Expire(_));
+        if !is_sweep {
+            self.frame().todo = [TaskStep::Decide].into();
+            self.frame().ends = None;
+        } else if config.mutant != Some(Mutant::LoserPublishesToo) {
+            self.frame().todo = [TaskStep::End(Ok(None))].into();
+        }
+    }
+
     /// Whether another session has one of the connections.
     pub(super) fn is_taken(&self, sid: SessionId, next: Option<&Record>) -> bool {
         next.iter().flat_map(|next| &next.connections).any(|connection| {

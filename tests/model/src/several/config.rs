@@ -26,6 +26,8 @@ pub struct Config {
     pub losses: u8,
     /// Whether instances keep their connections when it does, so that only the bucket shows it.
     pub is_quiet: bool,
+    /// Whether what they are at waits until they have read the bucket, and goes on.
+    pub waits: bool,
     /// Whether devices prove who they are.
     pub is_bound: bool,
     /// What changes about the user. Each instance sees it by itself.
@@ -51,6 +53,7 @@ impl Config {
         cap: None,
         losses: 0,
         is_quiet: false,
+        waits: false,
         is_bound: false,
         edit: None,
         probe: None,
@@ -98,6 +101,8 @@ pub enum Mutant {
     SignsTooEarly,
     /// After a loss the replica goes on behind the last sequence that it has seen.
     HistoryGoesOn,
+    /// A write is under the sequence that it was decided on, also if that was in another history.
+    RevisionsOutliveHistories,
     /// A key that is newer than the record counts as stolen.
     LossLooksLikeTheft,
     /// A login is not checked again if users have changed meanwhile.

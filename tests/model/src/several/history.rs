@@ -20,7 +20,7 @@ impl State {
                 self.damaged.insert(sid);
             }
         }
-        if !config.is_quiet {
+        if !config.is_quiet && !config.waits {
             (0..2).for_each(|number| self.answered(number, None));
         }
         for connection in self.gateway.values_mut() {

@@ -46,6 +46,8 @@ pub struct View {
     in_doubt: BTreeSet<SessionId>,
     /// In which history that is, and the last sequence that it was shown; 0 where there is but one.
     position: (u8, u64),
+    /// How often that, or a session, has gone back. What was decided before is not written.
+    pub setbacks: u8,
 }
 
 impl Truth {
@@ -108,6 +110,7 @@ impl View {
     /// The watch shows everything.
     pub fn catch_up(&mut self, truth: &Truth) {
         let is_shown = |stored: &&Stored| stored.revision > self.since;
+        self.setbacks += u8::from(!self.is_of(truth));
         self.position = truth.position();
         self.known =
             truth.records.values().filter(is_shown).map(|stored| (stored.record.sid, stored.clone())).collect();
@@ -141,7 +144,11 @@ impl View {
 
     /// Asks the leader for a session.
     pub fn refresh(&mut self, sid: SessionId, truth: &Truth) {
-        match truth.records.get(&sid) {
+        let (known, now) = (self.known.get(&sid), truth.records.get(&sid));
+        let is_newer = |known: &Stored| now.is_some_and(|now| now.revision > known.revision);
+        let goes_back = !self.is_of(truth) && known != now && !known.is_none_or(is_newer);
+        self.setbacks += u8::from(goes_back);
+        match now {
             Some(stored) => drop(self.known.insert(sid, stored.clone())),
             None => drop(self.known.remove(&sid)),
         }

@@ -113,6 +113,8 @@ pub struct Frame {
     /// What it is.
     pub task: Task,
     pub(super) is_fresh: bool,
+    /// How often the replica had gone back when this was decided.
+    pub(super) setbacks: u8,
     pub(super) has_left: bool,
     pub(super) todo: VecDeque<TaskStep>,
     /// The session that it ends.
@@ -140,7 +142,17 @@ impl Frame {
     /// A task of these steps.
     pub(super) fn with(task: Task, todo: impl IntoIterator<Item = TaskStep>) -> Self {
         let todo = todo.into_iter().collect();
-        Self { task, is_fresh: false, has_left: false, todo, ends: None, marked: None, is_theft: false, changes: 0 }
+        Self {
+            task,
+            is_fresh: false,
+            setbacks: 0,
+            has_left: false,
+            todo,
+            ends: None,
+            marked: None,
+            is_theft: false,
+            changes: 0,
+        }
     }
 
     /// The task of a request. A login creates the session of this number.
@@ -321,7 +333,7 @@ impl State {
                 }
             }
             TaskStep::Write(sid, expected, next) => {
-                if instance.is_taken(sid, next.as_deref()) {
+                if instance.is_taken(sid, next.as_deref()) || expected != 0 && instance.has_gone_back(config) {
                     instance.frame().todo = [TaskStep::Decide].into();
                 } else if self.write(number, outcome, config, sid, expected, next.as_deref().cloned()).is_some() {
                     let instance = &mut self.instances[number];
@@ -335,6 +347,7 @@ impl State {
                     }
                 }
             }
+            TaskStep::Mark(..) if instance.has_gone_back(config) => instance.lose_race(config),
             TaskStep::Mark(sid, expected, record) => {
                 let marked = self.write(number, outcome, config, sid, expected, Some(*record));
                 if let (Some(revision), Some(frame)) = (marked, self.instances[number].work.last_mut()) {
@@ -344,7 +357,9 @@ impl State {
             }
             TaskStep::Remove(sid, revision) => {
                 let revision = instance.frame().marked.unwrap_or(revision);
-                self.remove(number, outcome, config, sid, revision);
+                if !instance.has_gone_back(config) {
+                    self.remove(number, outcome, config, sid, revision);
+                }
             }
             TaskStep::Publish(effects) => instance.publish(effects),
             TaskStep::Resend(left) => {
