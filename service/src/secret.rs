@@ -26,7 +26,7 @@ use relogin_store::jetstream::{OpenError, may_pass};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-pub use self::bucket::{Entry, SecretBucket, passphrase_in};
+pub use self::bucket::{Entry, SecretBucket, Seen, passphrase_in};
 
 /// What relogin keys are made from.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -78,18 +78,18 @@ impl SecretChange {
             let entry = bucket.read().await?;
             Ok((bucket, entry))
         };
-        let (bucket, secret::Entry { text, revision }) = RetryDeadline::for_command().retry(Some(nats), read).await?;
+        let (bucket, secret::Entry { text, seen }) = RetryDeadline::for_command().retry(Some(nats), read).await?;
         let said = match &self.what {
             SecretAction::Import(path, _) => {
-                anyhow::ensure!(revision == 0, "the bucket {name} has secrets already; rotate them instead");
+                anyhow::ensure!(seen.is_nothing(), "the bucket {name} has secrets already; rotate them instead");
                 let text = secret::text_of(path)?;
                 let count = bucket.parse(&text)?.count();
-                write(&bucket, &text, 0).await?;
+                write(&bucket, &text, &seen).await?;
                 format!("secrets in the bucket {name}: {count}; replicas: {}", bucket.replicas())
             }
-            _ if revision == 0 => return Err(secret::SecretError::Missing { bucket: name }.into()),
+            _ if seen.is_nothing() => return Err(secret::SecretError::Missing { bucket: name }.into()),
             SecretAction::Passphrase(file) => {
-                let written = bucket.reseal(secret::Entry { text, revision }, file).await?;
+                let written = bucket.reseal(secret::Entry { text, seen }, file).await?;
                 written.context(CONTENDED)?;
                 "the secrets are encrypted under the new passphrase; put it in the file of each service".to_owned()
             }
@@ -100,7 +100,7 @@ impl SecretChange {
             }
             SecretAction::Prune => {
                 let first = lines(&text).next().unwrap_or_default();
-                write(&bucket, first, revision).await?;
+                write(&bucket, first, &seen).await?;
                 "all secrets but the one that signs are forgotten".to_owned()
             }
             SecretAction::Rotate => {
@@ -109,7 +109,7 @@ impl SecretChange {
                 let fingerprint = bucket.parse(&new)?.fingerprints().concat();
                 let mut all: Vec<_> = lines(&text).collect();
                 all.insert(1, new.trim());
-                let revision = write(&bucket, &joined(&all), revision).await?;
+                let seen = write(&bucket, &joined(&all), &seen).await?;
                 let (seconds, running) = (TAKE_UP_DEADLINE.as_secs(), running.len());
                 writeln!(out, "waiting for up to {seconds} s until the new secret is known; instances: {running}")
                     .and_then(|()| out.flush())
@@ -118,7 +118,7 @@ impl SecretChange {
                 let knows = |known: &[String]| known.contains(&fingerprint);
                 wait_until_all(bus.as_ref(), &self.name, KNOWN_ROUNDS, knows).await?;
                 all.swap(0, 1);
-                write(&bucket, &joined(&all), revision).await?;
+                write(&bucket, &joined(&all), &seen).await?;
                 let signs = |known: &[String]| known.first() == Some(&fingerprint);
                 let instances = wait_until_all(bus.as_ref(), &self.name, 1, signs).await?;
                 format!("the new secret signs; instances: {instances}; secrets: {}", all.len())
@@ -128,8 +128,8 @@ impl SecretChange {
     }
 }
 
-async fn write(bucket: &SecretBucket, text: &str, revision: u64) -> anyhow::Result<u64> {
-    let written = bucket.write(text, revision).await?;
+async fn write(bucket: &SecretBucket, text: &str, seen: &secret::Seen) -> anyhow::Result<secret::Seen> {
+    let written = bucket.write(text, seen).await?;
     written.context(CONTENDED)
 }
 

@@ -4,13 +4,13 @@
 //! The bucket has one key, whose value is the text of a secret file, sealed (`sealed.rs`). It is
 //! created and changed by compare-and-swap, so of instances that start at the same time all take
 //! the secret of one.
+//!
+//! A bucket that has lost writes gives out their revisions a second time. So whether something has
+//! changed is seen by what is stored: no two sealed texts are the same.
 
 use std::{
     path::{Path, PathBuf},
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Mutex, PoisonError},
     time::Duration,
 };
 
@@ -24,6 +24,7 @@ use async_nats::{
         stream::StorageType,
     },
 };
+use bytes::Bytes;
 use relogin_session::Keyring;
 use relogin_store::jetstream::context;
 use tokio::task::spawn_blocking;
@@ -38,21 +39,42 @@ pub struct SecretBucket {
     /// Where the passphrase is, which may change while a service runs.
     file: PathBuf,
     passphrase: Mutex<Zeroizing<Vec<u8>>>,
-    /// The revision that was read last.
-    read: AtomicU64,
+    /// What was read last.
+    read: Mutex<Seen>,
 }
 
-/// The text of a secret file, and the revision that it has in the bucket.
+/// The text of a secret file, and what the bucket has of it.
 pub struct Entry {
     /// Its text.
     pub text: Zeroizing<String>,
-    /// Its revision; 0 if there is none yet.
-    pub revision: u64,
+    /// What a change of it names.
+    pub seen: Seen,
+}
+
+/// What the bucket had at some moment; the default: nothing.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Seen {
+    revision: u64,
+    sealed: Bytes,
+}
+
+impl Seen {
+    /// True if there were no secrets.
+    #[must_use]
+    pub fn is_nothing(&self) -> bool {
+        self.revision == 0
+    }
+}
+
+impl std::fmt::Debug for Seen {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Seen").field("revision", &self.revision).finish_non_exhaustive()
+    }
 }
 
 impl std::fmt::Debug for Entry {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Entry").field("revision", &self.revision).finish_non_exhaustive()
+        f.debug_struct("Entry").field("seen", &self.seen).finish_non_exhaustive()
     }
 }
 
@@ -116,7 +138,7 @@ impl SecretBucket {
         if let Some(wanted) = replicas.filter(|wanted| *wanted != found) {
             return Err(SecretError::Replicas { bucket: name.to_owned(), found, wanted });
         }
-        Ok(Self { context, store, file, passphrase, read: AtomicU64::new(0) })
+        Ok(Self { context, store, file, passphrase, read: Mutex::default() })
     }
 
     /// The secrets; made now if there are none.
@@ -127,12 +149,12 @@ impl SecretBucket {
     pub async fn load(&self) -> Result<FromFile, SecretError> {
         let mut is_new = false;
         loop {
-            let Entry { text, revision } = self.read().await?;
-            if revision != 0 {
-                self.read.store(revision, Ordering::SeqCst);
+            let Entry { text, seen } = self.read().await?;
+            if !seen.is_nothing() {
+                self.note(seen);
                 return Ok(FromFile { keyring: self.parse(&text)?, is_new });
             }
-            is_new = self.write(&fresh_line()?, 0).await?.is_some();
+            is_new = self.write(&fresh_line()?, &seen).await?.is_some();
         }
     }
 
@@ -141,9 +163,9 @@ impl SecretBucket {
     /// # Errors
     /// [`SecretError`] if they cannot be read, or none of those in use is among them.
     pub async fn again(&self, in_use: &Keyring) -> Result<Keyring, SecretError> {
-        let Entry { text, revision } = self.read().await?;
+        let Entry { text, seen } = self.read().await?;
         let keyring = self.parse(&text)?;
-        self.read.store(revision, Ordering::SeqCst);
+        self.note(seen);
         if keyring.has_secret_of(in_use) { Ok(keyring) } else { Err(SecretError::Foreign { path: self.name() }) }
     }
 
@@ -152,8 +174,18 @@ impl SecretBucket {
     /// # Errors
     /// [`SecretError`] if it does not answer.
     pub async fn is_changed(&self) -> Result<bool, SecretError> {
+        let now = self.now().await?;
+        Ok(!now.is_nothing() && now != *self.read.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn note(&self, seen: Seen) {
+        *self.read.lock().unwrap_or_else(PoisonError::into_inner) = seen;
+    }
+
+    /// What the bucket has.
+    async fn now(&self) -> Result<Seen, SecretError> {
         let entry = self.store.entry(KEY).await.map_err(|error| SecretError::bucket(&self.store.name, error))?;
-        Ok(entry.is_some_and(|entry| entry.revision != self.read.load(Ordering::SeqCst)))
+        Ok(entry.map(|entry| Seen { revision: entry.revision, sealed: entry.value }).unwrap_or_default())
     }
 
     /// What is stored.
@@ -161,12 +193,12 @@ impl SecretBucket {
     /// # Errors
     /// [`SecretError`] if it cannot be read.
     pub async fn read(&self) -> Result<Entry, SecretError> {
-        let entry = self.store.entry(KEY).await.map_err(|error| SecretError::bucket(&self.store.name, error))?;
-        let Some(entry) = entry.filter(|entry| !entry.value.is_empty()) else {
-            return Ok(Entry { text: Zeroizing::default(), revision: 0 });
-        };
+        let seen = self.now().await?;
+        if seen.sealed.is_empty() {
+            return Ok(Entry { text: Zeroizing::default(), seen: Seen::default() });
+        }
         let open = async |passphrase: Zeroizing<Vec<u8>>| {
-            let sealed = entry.value.clone();
+            let sealed = seen.sealed.clone();
             spawn_blocking(move || sealed::open(&passphrase, &sealed)).await.ok().flatten()
         };
         let text = match open(self.passphrase()).await {
@@ -179,7 +211,7 @@ impl SecretBucket {
                 text
             }
         };
-        Ok(Entry { text, revision: entry.revision })
+        Ok(Entry { text, seen })
     }
 
     /// Encrypts what is stored under the passphrase in another file. What was encrypted under the
@@ -188,15 +220,18 @@ impl SecretBucket {
     /// # Errors
     /// [`SecretError`] if that file cannot be used, or the bucket. None if somebody else has
     /// changed the secrets meanwhile.
-    pub async fn reseal(&self, Entry { text, revision }: Entry, file: &Path) -> Result<Option<u64>, SecretError> {
+    pub async fn reseal(&self, Entry { text, seen }: Entry, file: &Path) -> Result<Option<Seen>, SecretError> {
         let sealed = seal(&self.store.name, passphrase_in(file)?, &text).await?;
-        let message = PublishMessage::build().expected_last_subject_sequence(revision);
+        if self.now().await? != seen {
+            return Ok(None);
+        }
+        let message = PublishMessage::build().expected_last_subject_sequence(seen.revision);
         // In the same step: the bucket has a history.
-        let message = message.header("Nats-Rollup", "sub").payload(sealed.into());
+        let message = message.header("Nats-Rollup", "sub").payload(sealed.clone());
         let subject = format!("{}{KEY}", self.store.prefix);
         let sent = self.context.send_publish(subject, message).await;
         match sent.map_err(|error| SecretError::bucket(&self.store.name, error))?.await {
-            Ok(written) => Ok(Some(written.sequence)),
+            Ok(written) => Ok(Some(Seen { revision: written.sequence, sealed })),
             Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => Ok(None),
             Err(error) => Err(SecretError::bucket(&self.store.name, error)),
         }
@@ -206,22 +241,25 @@ impl SecretBucket {
         self.passphrase.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Stores this text in place of what has `revision` (0: of nothing), and returns its revision.
-    /// None if there is something else by now.
+    /// Stores this text in place of what was `seen`, and returns what the bucket has then. None if
+    /// there is something else by now.
     ///
     /// # Errors
     /// [`SecretError`] if it cannot be written.
-    pub async fn write(&self, text: &str, revision: u64) -> Result<Option<u64>, SecretError> {
+    pub async fn write(&self, text: &str, seen: &Seen) -> Result<Option<Seen>, SecretError> {
         let sealed = seal(&self.store.name, self.passphrase(), text).await?;
-        if revision == 0 {
-            return match self.store.create(KEY, sealed.into()).await {
-                Ok(revision) => Ok(Some(revision)),
+        if seen.is_nothing() {
+            return match self.store.create(KEY, sealed.clone()).await {
+                Ok(revision) => Ok(Some(Seen { revision, sealed })),
                 Err(error) if error.kind() == CreateErrorKind::AlreadyExists => Ok(None),
                 Err(error) => Err(SecretError::bucket(&self.store.name, error)),
             };
         }
-        match self.store.update(KEY, sealed.into(), revision).await {
-            Ok(revision) => Ok(Some(revision)),
+        if self.now().await? != *seen {
+            return Ok(None);
+        }
+        match self.store.update(KEY, sealed.clone(), seen.revision).await {
+            Ok(revision) => Ok(Some(Seen { revision, sealed })),
             Err(error) if error.kind() == kv::UpdateErrorKind::WrongLastRevision => Ok(None),
             Err(error) => Err(SecretError::bucket(&self.store.name, error)),
         }
@@ -260,14 +298,49 @@ pub fn passphrase_in(file: &Path) -> Result<Zeroizing<Vec<u8>>, SecretError> {
     Ok(Zeroizing::new(line.as_bytes().to_vec()))
 }
 
-async fn seal(bucket: &str, passphrase: Zeroizing<Vec<u8>>, text: &str) -> Result<Vec<u8>, SecretError> {
+async fn seal(bucket: &str, passphrase: Zeroizing<Vec<u8>>, text: &str) -> Result<Bytes, SecretError> {
     let text = Zeroizing::new(text.to_owned());
     let sealed = spawn_blocking(move || sealed::seal(&passphrase, text.as_bytes())).await;
-    sealed.map_err(|error| SecretError::bucket(bucket, error))?.map_err(SecretError::Random)
+    let sealed = sealed.map_err(|error| SecretError::bucket(bucket, error))?;
+    sealed.map(Into::into).map_err(SecretError::Random)
 }
 
 impl std::fmt::Debug for SecretBucket {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("SecretBucket").field("name", &self.store.name).field("file", &self.file).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::PermissionsExt};
+
+    use relogin_test_support::nats_server::NatsServer;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_another_history_of_the_bucket_has_under_the_same_revision_is_a_change() {
+        let folder = tempfile::tempdir().unwrap();
+        let passphrase = folder.path().join("passphrase");
+        fs::write(&passphrase, "correct horse battery staple").unwrap();
+        fs::set_permissions(&passphrase, fs::Permissions::from_mode(0o600)).unwrap();
+        let server = NatsServer::with_jetstream(&folder.path().join("jetstream"), "-1");
+        let client = async_nats::connect(server.url()).await.unwrap();
+        let open = async || SecretBucket::open(client.clone(), "secrets", Some(1), &passphrase).await.unwrap();
+        let ours = open().await;
+        ours.load().await.unwrap();
+        let Entry { text, seen } = ours.read().await.unwrap();
+        assert!(!ours.is_changed().await.unwrap());
+
+        ours.context.delete_key_value("secrets").await.unwrap();
+        let theirs = open().await;
+        theirs.load().await.unwrap();
+        let now = theirs.read().await.unwrap();
+        assert_eq!(now.seen.revision, seen.revision, "otherwise this test shows nothing");
+        assert!(ours.is_changed().await.unwrap());
+        assert_eq!(ours.write("", &seen).await.unwrap(), None);
+        assert_eq!(ours.reseal(Entry { text, seen }, &passphrase).await.unwrap(), None);
+        assert_eq!(theirs.read().await.unwrap().text, now.text);
     }
 }
