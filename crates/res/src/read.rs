@@ -23,6 +23,8 @@ use serde::{
 };
 use serde_json::{Error, value::RawValue};
 
+use self::strict::others_as_they_are;
+
 /// Reads a struct from the text of an object.
 ///
 /// # Errors
@@ -120,14 +122,6 @@ impl<'de> IntoDeserializer<'de, Error> for Text<'de> {
     }
 }
 
-macro_rules! as_serde_json_does {
-    ($($method:ident($($arg:ident: $type:ty),*))*) => {
-        $(fn $method<V: Visitor<'de>>(self, $($arg: $type,)* visitor: V) -> Result<V::Value, Error> {
-            self.0.$method($($arg,)* visitor)
-        })*
-    };
-}
-
 impl<'de> Deserializer<'de> for Text<'de> {
     type Error = Error;
 
@@ -181,32 +175,7 @@ impl<'de> Deserializer<'de> for Text<'de> {
         }
     }
 
-    as_serde_json_does! {
-        deserialize_any()
-        deserialize_bool()
-        deserialize_i8()
-        deserialize_i16()
-        deserialize_i32()
-        deserialize_i64()
-        deserialize_i128()
-        deserialize_u8()
-        deserialize_u16()
-        deserialize_u32()
-        deserialize_u64()
-        deserialize_u128()
-        deserialize_f32()
-        deserialize_f64()
-        deserialize_char()
-        deserialize_str()
-        deserialize_string()
-        deserialize_bytes()
-        deserialize_byte_buf()
-        deserialize_unit()
-        deserialize_unit_struct(name: &'static str)
-        deserialize_enum(name: &'static str, variants: &'static [&'static str])
-        deserialize_identifier()
-        deserialize_ignored_any()
-    }
+    others_as_they_are!();
 }
 
 #[cfg(test)]
