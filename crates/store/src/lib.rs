@@ -238,7 +238,7 @@ pub trait SessionStore: Send + Sync {
     async fn find_by_connection(&self, connection: &ConnectionId) -> Result<Option<Arc<Stored>>, StoreError>;
 
     /// The sessions of `connection`, the one written last first. More than one only in a shared
-    /// store, until one of the processes that wrote them has taken it off the older.
+    /// store, until one of the processes that wrote them has taken it off the others.
     ///
     /// # Errors
     /// [`StoreError`] if the store fails.

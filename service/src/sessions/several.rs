@@ -13,9 +13,9 @@
 //!   another process may have sent the connection something in between, and checked it when the
 //!   write was not done. So it is cleared once more after the write; and if that is not done,
 //!   checked later.
-//! - **A connection on two sessions** is found by both processes that put it there. It stays on the
-//!   one that was written last. A login that loses it in this way was not answered, and leaves no
-//!   session behind.
+//! - **A connection on two sessions** is found by both processes that put it there, or by the
+//!   slower one. It stays on the one that was written last; but a login yields to what was there
+//!   before it, whose key may have been given out. Its own was not: it leaves no session behind.
 //! - **Late events of a process that crashed** are corrected by the others: each knows which
 //!   connections it has notified lately. Two that cross have notified the same connection.
 //! - **One process announces an end:** the one whose write marks the session as ended. The others
@@ -26,7 +26,7 @@ mod notes;
 use std::collections::HashMap;
 
 use relogin_session::{
-    Command, ConnectionId, Decision, Effect, Next, Record, SessionId, Write,
+    Command, ConnectionId, Decision, Effect, Next, Outcome, Record, SessionId, Write,
     machine::{
         events_for,
         several::{apart, cleared_early, last_tokens, shown_only},
@@ -51,10 +51,12 @@ const CORRECTIONS: usize = 16;
 #[derive(Debug)]
 pub(super) struct Apart {
     connection: ConnectionId,
+    /// The session that its token names.
+    shown: Option<SessionId>,
     /// The session that it stays on.
-    newest: SessionId,
+    kept: SessionId,
     /// Those that it has to leave.
-    older: Vec<SessionId>,
+    others: Vec<SessionId>,
 }
 
 /// How a decision stands once everybody concerned agrees.
@@ -62,7 +64,7 @@ pub(super) struct Apart {
 pub(super) enum Settled {
     /// As it was made.
     Here,
-    /// The session that was to be created is withdrawn, because another process was faster.
+    /// The session that was to be answered is withdrawn, because another process was faster.
     Elsewhere,
 }
 
@@ -145,7 +147,7 @@ impl Sessions {
             }
         }
         self.correct(&mut sent).await?;
-        self.apart(last_tokens).await
+        self.apart(&last_tokens, &sent).await
     }
 
     /// The same for a connection that was sent that it has no session.
@@ -223,14 +225,15 @@ impl Sessions {
         for some in connections.chunks(RESENDS_AT_ONCE) {
             let guard = self.connection_locks.take(some).await;
             // Without those that were sent something else meanwhile.
-            let mut last_tokens: HashMap<_, _> = {
+            let last_tokens: HashMap<_, _> = {
                 let mut unconfirmed = self.unconfirmed.lock();
                 some.iter().filter_map(|connection| Some((connection, unconfirmed.remove(connection)?))).collect()
             };
-            self.correct(&mut last_tokens).await?;
-            let apart = self.apart(last_tokens).await?;
+            let mut sent = last_tokens.clone();
+            self.correct(&mut sent).await?;
+            let apart = self.apart(&last_tokens, &sent).await?;
             drop(guard);
-            self.leave_older(apart).await?;
+            self.leave_others(apart).await?;
         }
         Ok(())
     }
@@ -277,45 +280,59 @@ impl Sessions {
         Ok(self.read_barrier().await?)
     }
 
-    /// Those connections that are on several sessions, or on another than their token named last.
-    async fn apart(&self, last_tokens: HashMap<&ConnectionId, Option<SessionId>>) -> Result<Vec<Apart>, SessionsError> {
+    /// Those connections that are on several sessions, or on another than their token named last,
+    /// before they were `sent` corrections.
+    async fn apart(
+        &self,
+        last_tokens: &HashMap<&ConnectionId, Option<SessionId>>,
+        sent: &HashMap<&ConnectionId, Option<SessionId>>,
+    ) -> Result<Vec<Apart>, SessionsError> {
         let mut found = Vec::new();
-        for (connection, last_token) in last_tokens {
-            let sessions = self.store.find_all_by_connection(connection).await?;
-            if let Some((newest, older)) = apart(last_token, sessions) {
-                found.push(Apart { connection: connection.clone(), newest, older });
+        for (&connection, last_token) in last_tokens {
+            let mut sessions = Vec::new();
+            for sid in self.store.find_all_by_connection(connection).await? {
+                sessions.extend(self.store.load(sid).await?);
+            }
+            let sessions = sessions.iter().map(|stored| &stored.record).filter(|record| record.is_on(connection));
+            if let Some((kept, others)) = apart(*last_token, sessions, self.clock.now()) {
+                let shown = sent.get(connection).copied().unwrap_or(*last_token);
+                found.push(Apart { connection: connection.clone(), shown, kept, others });
             }
         }
         Ok(found)
     }
 
-    /// Takes connections that are on several sessions off the older ones, and withdraws a login
-    /// whose connection is on another session by now. No guard may be held.
+    /// Takes connections that are on several sessions off all but one, and withdraws a login whose
+    /// connection is on another session by now. No guard may be held.
     pub(super) async fn settle(&self, decision: &Decision, apart: Vec<Apart>) -> Result<Settled, SessionsError> {
         let mut settled = Settled::Here;
-        for Apart { newest, .. } in &apart {
-            if let Write::Create(Record { sid, .. }) = decision.write
-                && sid != *newest
-            {
-                tracing::debug!(session = %sid, other = %newest, "a login is withdrawn: there was another one");
-                self.withdraw(sid).await?;
-                settled = Settled::Elsewhere;
+        for Apart { kept, .. } in &apart {
+            let is_kept = last_tokens(&decision.effects).all(|(_, session)| session == Some(*kept));
+            match decision.write {
+                Write::Create(Record { sid, .. }) if sid != *kept => {
+                    tracing::debug!(session = %sid, other = %kept, "a login is withdrawn: there was another one");
+                    self.withdraw(sid).await?;
+                    settled = Settled::Elsewhere;
+                }
+                // A repetition of a login that is about to be withdrawn.
+                Write::Keep if decision.outcome == Outcome::Retried && !is_kept => settled = Settled::Elsewhere,
+                _ => {}
             }
         }
-        self.leave_older(apart).await?;
+        self.leave_others(apart).await?;
         Ok(settled)
     }
 
-    /// Takes connections that are on several sessions off the older ones. No guard may be held.
-    async fn leave_older(&self, apart: Vec<Apart>) -> Result<(), SessionsError> {
-        for Apart { connection, newest, older } in apart {
-            for sid in older {
+    /// Takes connections that are on several sessions off all but one. No guard may be held.
+    async fn leave_others(&self, apart: Vec<Apart>) -> Result<(), SessionsError> {
+        for Apart { connection, shown, others, .. } in apart {
+            for sid in others {
                 let leave = SessionRequest::OnSession(sid, Command::Detach { connection: connection.clone() });
                 Box::pin(self.serve(&leave)).await.map(drop)?;
             }
             // The other process may have seen another order, and taken it off this one.
             let _guard = self.connection_locks.take([&connection]).await;
-            self.correct(&mut [(&connection, Some(newest))].into()).await?;
+            self.correct(&mut [(&connection, shown)].into()).await?;
         }
         Ok(())
     }

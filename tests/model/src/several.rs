@@ -36,16 +36,15 @@
 //! - *That an instance has notified the sessions of a change* is known to the other one when it is
 //!   killed, as by its digest (ADR 0102). Files that differ for long, and those that are missing,
 //!   are in `crates/users/src/follow/tests.rs`.
+//! - *A login that both take is answered by both*, and nobody logs out before: what it leaves
+//!   behind otherwise is in ADR 0085.
 //! - *A probe is about one session*, and two connections are enough for it.
 //! - *Nobody is notified of what the bucket's time to live removes*: that nobody was there is why
 //!   it was removed. A connection that is still there finds out when its client uses its key.
 //!
 //! **Not here, because there is nothing to order:** failed logins are counted in messages
-//! (`failed_logins_count_at_all_instances`), and what was used "before this process began" matters
-//! to one login
-//! (`a_login_repeated_at_an_instance_that_began_later_makes_no_second_session`). An announced
-//! change of users (`relogin user changed`) is one instance's, and a login that another one is
-//! checking may pass (ADR 0085).
+//! (`failed_logins_count_at_all_instances`). An announced change of users (`relogin user changed`)
+//! is one instance's, and a login that another one is checking may pass (ADR 0085).
 
 mod carry_out;
 pub mod config;
@@ -107,6 +106,8 @@ pub struct Instance {
     pub made: BTreeSet<SessionId>,
     /// Whether by its clock deadlines have passed.
     pub is_late: bool,
+    /// Whether by its clock all sessions were used before it began.
+    pub began_later: bool,
     /// The new secret: 0 is unknown to it, 1 it accepts it, 2 it signs with it.
     pub secret: u8,
     /// Whether the other instance was killed, and it has not sent connections their events again.

@@ -29,6 +29,9 @@ const fn login(on: &'static str) -> Ask {
     Ask::Login { on, attempt: None }
 }
 
+/// With an attempt id, so that it can be taken twice.
+const LOGIN_AGAIN: Ask = Ask::Login { on: "c", attempt: Some(5) };
+
 const OUT: Ask = Ask::Logout { on: "a" };
 const WHO: Ask = Ask::Get { on: "a" };
 
@@ -77,6 +80,10 @@ holds! {
     a_key_is_used_where_the_token_is_and_the_user_logs_out: &[ONE_USE, &[OUT]], {unknown: 1}
     a_user_is_read_while_a_client_logs_out: &[&[OUT], &[WHO]], {doubled: 1}
     two_log_in_on_one_connection: &[&[], &[login("c")], &[login("c")]], {}
+    a_login_is_taken_by_both: &[&[], &[LOGIN_AGAIN]], {doubled: 1}
+    a_login_is_taken_by_both_and_its_key_is_used: &[&[], &[LOGIN_AGAIN, relogin("c", 6)]], {doubled: 1}
+    a_login_is_repeated_while_another_one_takes_it: &[&[], &[LOGIN_AGAIN, LOGIN_AGAIN, relogin("c", 6)]], {doubled: 1}
+    a_login_is_taken_by_one_that_began_later: &[&[], &[LOGIN_AGAIN]], {starts: true, doubled: 1}
     two_log_in_and_two_may_be: &[&[], &[login("c")], &[login("d")]], {cap: Some(2)}
     two_log_in_and_one_may_be: &[&[], &[login("c")], &[login("d")]], {cap: Some(1)}
     a_session_expires: &[&[]], {ends: true}
@@ -131,6 +138,10 @@ caught! {
     events_that_are_not_checked: NoCheck, [AS_STORED], &[MOVES, &[Ask::Logout { on: "b" }]], {}
     events_that_are_checked_too_early: StaleCheck, [AS_STORED], &[MOVES, &[Ask::Logout { on: "b" }]], {}
     a_connection_that_stays_on_two_sessions: NoSettling, [ON_ONE_SESSION], &[&[], &[login("c")], &[login("c")]], {}
+    a_login_that_one_that_began_later_takes_for_another: LoginIsAnother, [ON_ONE_SESSION], &[&[], &[LOGIN_AGAIN]], {starts: true, doubled: 1}
+    a_later_login_that_stays: LaterLoginStays, [ON_ONE_SESSION], &[&[], &[LOGIN_AGAIN]], {doubled: 1}
+    a_connection_that_was_sent_another_one: SentIsForgotten, [AS_STORED], &[&[], &[LOGIN_AGAIN, relogin("c", 6)]], {doubled: 1}
+    a_login_that_is_repeated_and_withdrawn: WithdrawnIsRepeated, [NOBODY_IS_REFUSED], &[&[], &[LOGIN_AGAIN, LOGIN_AGAIN, relogin("c", 6)]], {doubled: 1}
     an_end_that_is_not_marked: EndIsNotMarked, [PUBLISHED_ONCE], &[&[]], {ends: true}
     an_end_that_the_loser_publishes_too: LoserPublishesToo, [PUBLISHED_ONCE], &[&[]], {ends: true}
     writes_that_name_no_revision: NoCompare, [NO_USED_KEY], &[ONE_USE, &[relogin("t", 9)]], {}

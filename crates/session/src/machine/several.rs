@@ -3,7 +3,7 @@
 //! each other, nor a store.
 
 use super::Effect;
-use crate::{ConnectionId, SessionId};
+use crate::{ConnectionId, Record, SessionId, Timestamp};
 
 /// The session that each connection's token names after these events; none: it has no token. The
 /// last one of a connection counts.
@@ -35,14 +35,28 @@ pub fn cleared_early(effects: &[Effect]) -> impl Iterator<Item = &ConnectionId> 
 /// The session that a connection stays on, and those that it has to leave, if another process has
 /// put it on another session than its `last_token` names. `sessions` are those that it is on, the
 /// one that was written last first.
-pub fn apart(
+///
+/// It is as if one had come after the other. A relogin takes its connection off any other session,
+/// so the one that was written last counts. A login is refused, or is the repetition of the one
+/// before it, where there is a session already: so the session that it made yields to those that
+/// were written before. Their keys may have been given out, which its own cannot: its process does
+/// not answer before it has looked, and then sees them.
+pub fn apart<'a>(
     last_token: Option<SessionId>,
-    sessions: impl IntoIterator<Item = SessionId>,
+    sessions: impl IntoIterator<Item = &'a Record>,
+    now: Timestamp,
 ) -> Option<(SessionId, Vec<SessionId>)> {
-    let mut sessions = sessions.into_iter();
-    let newest = sessions.next()?;
-    let older: Vec<_> = sessions.collect();
-    (!older.is_empty() || last_token != Some(newest)).then_some((newest, older))
+    let sessions: Vec<_> = sessions.into_iter().collect();
+    let mut kept = *sessions.first()?;
+    for older in sessions.iter().skip(1).filter(|older| !older.is_expired(now)) {
+        if kept.generation > 1 {
+            break;
+        }
+        kept = older;
+    }
+    let others: Vec<_> = sessions.iter().map(|record| record.sid).filter(|sid| *sid != kept.sid).collect();
+    let is_apart = !others.is_empty() || last_token != Some(kept.sid);
+    is_apart.then_some((kept.sid, others))
 }
 
 #[cfg(test)]
@@ -52,6 +66,14 @@ mod tests {
 
     fn cid(name: &str) -> ConnectionId {
         ConnectionId::parse(name).unwrap()
+    }
+
+    fn login(n: u8) -> Record {
+        Record::new(SessionId([n; 16]), [n; 16], UserId::Number(1), cid("a"), Timestamp(1))
+    }
+
+    fn relogged_in(n: u8) -> Record {
+        Record { generation: 2, ..login(n) }
     }
 
     fn token(on: &str, session: Option<u8>) -> Effect {
@@ -84,12 +106,32 @@ mod tests {
 
     #[test]
     fn a_connection_is_apart_if_it_is_on_several_sessions_or_on_another_one() {
-        let [one, two] = [1, 2].map(|n| SessionId([n; 16]));
-        assert_eq!(apart(Some(one), []), None, "another process has taken it off");
-        assert_eq!(apart(Some(one), [one]), None);
-        assert_eq!(apart(Some(one), [one, two]), Some((one, vec![two])));
-        assert_eq!(apart(Some(one), [two, one]), Some((two, vec![one])));
-        assert_eq!(apart(Some(one), [two]), Some((two, vec![])));
-        assert_eq!(apart(None, [two]), Some((two, vec![])));
+        let is_apart = |last, sessions: &[&Record]| apart(last, sessions.iter().copied(), Timestamp(2));
+        let [one, two] = [1, 2].map(relogged_in);
+        assert_eq!(is_apart(Some(one.sid), &[]), None, "another process has taken it off");
+        assert_eq!(is_apart(Some(one.sid), &[&one]), None);
+        assert_eq!(is_apart(Some(one.sid), &[&one, &two]), Some((one.sid, vec![two.sid])));
+        assert_eq!(is_apart(Some(one.sid), &[&two, &one]), Some((two.sid, vec![one.sid])));
+        assert_eq!(is_apart(Some(one.sid), &[&two]), Some((two.sid, vec![])));
+        assert_eq!(is_apart(None, &[&two]), Some((two.sid, vec![])));
+    }
+
+    #[test]
+    fn a_login_yields_to_what_was_there_before_it_and_a_relogin_to_nothing() {
+        let now = Timestamp(2);
+        let [first, second] = [1, 2].map(login);
+        let (used, ended) = (relogged_in(3), relogged_in(4).ended());
+        let kept = |sessions: &[&Record]| {
+            let (kept, others) = apart(None, sessions.iter().copied(), now).unwrap();
+            assert_eq!(others.len(), sessions.len() - 1);
+            assert!(!others.contains(&kept));
+            kept
+        };
+        assert_eq!(kept(&[&second, &first]), first.sid);
+        assert_eq!(kept(&[&second, &first, &used]), used.sid);
+        assert_eq!(kept(&[&second, &used, &first]), used.sid);
+        assert_eq!(kept(&[&used, &second, &first]), used.sid);
+        assert_eq!(kept(&[&second, &ended]), second.sid, "which is over");
+        assert_eq!(kept(&[&second, &ended, &first]), first.sid);
     }
 }

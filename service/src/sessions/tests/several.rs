@@ -441,6 +441,108 @@ async fn of_two_logins_at_once_on_one_connection_one_wins_and_no_session_is_left
     assert_eq!(several.sessions_of(1).await, 1);
 }
 
+/// The session that the last token event names.
+fn last_token(published: &mut Subscription) -> Value {
+    let published = std::iter::from_fn(|| tokio::task::unconstrained(published.next()).now_or_never()?);
+    let token = published.filter(|event| event.subject.starts_with("conn.")).last().unwrap();
+    serde_json::from_slice::<Value>(&token.payload).unwrap()["tid"].take()
+}
+
+/// The client was answered by the one that was faster, and had sent its login again because the
+/// other one was slow. The session of that one once took the connection, and nobody had its key.
+#[tokio::test(start_paused = true)]
+async fn a_login_written_after_its_repetition_was_answered_makes_no_second_session() {
+    for attempts in [[1, 1], [1, 2]] {
+        let mut several = Several::new(2).await;
+        several.instances[1].view.holds_new.send_replace(true);
+        let slow = &several.instances[1].view.holds_new;
+        let (second, first) = tokio::join!(several.login(1, "a", Some(attempts[1])), async {
+            while slow.receiver_count() == 0 {
+                tokio::task::yield_now().await;
+            }
+            let answer = several.login(0, "a", Some(attempts[0])).await;
+            slow.send_replace(false);
+            answer
+        });
+        assert_eq!(several.sessions_of(1).await, 1);
+        let first = first.unwrap();
+        if attempts[0] == attempts[1] {
+            assert_eq!(second.as_ref(), Ok(&first), "one login, one key");
+        } else {
+            assert_eq!(second, Err(Denied::AlreadyLoggedIn));
+        }
+        let sid = first.relogin_key.session().unwrap();
+        assert_eq!(several.instances[0].sessions.session_on(&cid("a")).await.unwrap().0, Some(sid));
+        assert_eq!(last_token(&mut several.published), sid.to_text());
+        several.instances[1].sessions.logout(cid("a"), Some(sid), None).await.unwrap().unwrap();
+        assert_eq!(several.sessions_of(1).await, 0, "nothing is left that nobody could end");
+    }
+}
+
+/// The session of the slow one is written, and its events are on their way.
+#[tokio::test(start_paused = true)]
+async fn a_login_repeated_before_its_second_session_is_withdrawn_gets_the_key_of_the_first() {
+    let several = Several::new(3).await;
+    let (slow, bus) = (&several.instances[1].view.holds_new, &several.instances[1].bus.is_open);
+    slow.send_replace(true);
+    bus.send_replace(false);
+    let (second, (first, third)) = tokio::join!(several.login(1, "a", Some(1)), async {
+        while slow.receiver_count() == 0 {
+            tokio::task::yield_now().await;
+        }
+        let first = several.login(0, "a", Some(1)).await;
+        slow.send_replace(false);
+        while bus.receiver_count() == 0 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(several.sessions_of(1).await, 2);
+        let third = several.login(2, "a", Some(1)).await;
+        bus.send_replace(true);
+        (first, third)
+    });
+    let first = first.unwrap();
+    assert_eq!([second.as_ref(), third.as_ref()], [Ok(&first); 2]);
+    assert_eq!(several.sessions_of(1).await, 1);
+    several.relogin(2, "a", &first.relogin_key, 2).await.unwrap();
+}
+
+/// What is left then, ADR 0085 says.
+#[tokio::test(start_paused = true)]
+async fn a_login_whose_instance_is_killed_after_its_repetition_was_answered_leaves_a_session_that_can_be_ended() {
+    let mut several = Several::new(2).await;
+    let key = {
+        let (slow, bus) = (&several.instances[1].view.holds_new, &several.instances[1].bus.is_open);
+        slow.send_replace(true);
+        bus.send_replace(false);
+        let killed = several.login(1, "a", Some(1));
+        let answered = async {
+            while slow.receiver_count() == 0 {
+                tokio::task::yield_now().await;
+            }
+            let key = several.login(0, "a", Some(1)).await.unwrap().relogin_key;
+            slow.send_replace(false);
+            while bus.receiver_count() == 0 {
+                tokio::task::yield_now().await;
+            }
+            key
+        };
+        tokio::select! { biased; _ = killed => unreachable!("its events wait"), key = answered => key }
+    };
+    let Instance { sessions, view, .. } = &several.instances[0];
+    view.catch_up();
+    let sid = key.session().unwrap();
+    let both = view.find_all_by_connection(&cid("a")).await.unwrap();
+    let [left] = both.iter().copied().filter(|found| *found != sid).collect::<Vec<_>>().try_into().unwrap();
+    let key = several.relogin(0, "a", &key, 2).await.unwrap().relogin_key;
+    several.confirm_late().await;
+    assert_eq!(view.find_all_by_connection(&cid("a")).await.unwrap(), [sid], "its client goes on");
+    assert_eq!(last_token(&mut several.published), sid.to_text());
+    assert_eq!(several.sessions_of(1).await, 2, "its user sees both");
+    sessions.serve(&SessionRequest::OnSession(left, Command::Revoke)).await.unwrap().unwrap();
+    assert_eq!(several.sessions_of(1).await, 1);
+    several.relogin(0, "a", &key, 3).await.unwrap();
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_connection_that_two_instances_put_on_two_sessions_stays_on_one() {
     let mut several = Several::new(2).await;

@@ -34,6 +34,8 @@ pub(super) struct View {
     gone: Mutex<Records>,
     /// How many read barriers fail.
     pub(super) failures: AtomicUsize,
+    /// While true, new sessions are on their way to the store.
+    pub(super) holds_new: watch::Sender<bool>,
 }
 
 impl View {
@@ -97,6 +99,7 @@ impl View {
 impl SessionStore for View {
     async fn create(&self, record: Record) -> Result<Revision, StoreError> {
         tokio::task::yield_now().await;
+        self.holds_new.subscribe().wait_for(|holds| !holds).await.unwrap();
         self.write(record.sid, Revision(0), Some(record))
     }
 

@@ -140,6 +140,7 @@ impl State {
         }
         if is_right {
             instance.unconfirmed.retain(|connection, _| !sent.contains_key(connection));
+            instance.frame().shown = sent;
         } else {
             instance.prepend([TaskStep::Check(sent)]);
         }
@@ -150,16 +151,23 @@ impl State {
             return;
         }
         let instance = &mut self.instances[number];
+        let shown = std::mem::take(&mut instance.frame().shown);
         let (mut steps, mut is_elsewhere) = (Vec::new(), false);
         for (connection, last_token) in sent {
-            let sessions = instance.view.all_on(connection).into_iter().map(|stored| stored.record.sid);
-            let Some((newest, older)) = apart(*last_token, sessions) else { continue };
-            if let Some(sid) = made.filter(|sid| *sid != newest) {
-                steps.push(TaskStep::Withdraw(sid));
-                is_elsewhere = true;
+            let mut sessions: Vec<_> =
+                instance.view.all_on(connection).into_iter().map(|stored| stored.record.clone()).collect();
+            if config.mutant == Some(Mutant::LaterLoginStays) {
+                sessions.iter_mut().for_each(|record| record.generation = 2);
             }
-            steps.extend(older.into_iter().map(|sid| TaskStep::Run(Task::Detach(sid, connection.clone()))));
-            steps.push(TaskStep::Check([(connection.clone(), Some(newest))].into()));
+            let Some((kept, others)) = apart(*last_token, &sessions, instance.now()) else { continue };
+            let is_login = matches!(instance.work.last().expect("it has a task").task, Task::Login(..));
+            let is_left_out = made.is_none() && config.mutant == Some(Mutant::WithdrawnIsRepeated);
+            is_elsewhere |= is_login && !is_left_out && last_token.is_some_and(|sid| sid != kept);
+            steps.extend(made.filter(|sid| *sid != kept).map(TaskStep::Withdraw));
+            steps.extend(others.into_iter().map(|sid| TaskStep::Run(Task::Detach(sid, connection.clone()))));
+            let last = shown.get(connection).copied().unwrap_or(*last_token);
+            let last = if config.mutant == Some(Mutant::SentIsForgotten) { Some(kept) } else { last };
+            steps.push(TaskStep::Check([(connection.clone(), last)].into()));
         }
         if is_elsewhere {
             instance.frame().todo = [TaskStep::Decide].into();

@@ -105,6 +105,14 @@ pub enum Mutant {
     RevisionsOutliveHistories,
     /// A key that is newer than the record counts as stolen.
     LossLooksLikeTheft,
+    /// Of two logins on one connection the one that was written last stays.
+    LaterLoginStays,
+    /// A connection that is taken off sessions is taken to have been sent the one that it stays on.
+    SentIsForgotten,
+    /// The repetition of a login that is withdrawn then is answered with its key.
+    WithdrawnIsRepeated,
+    /// A login that is repeated counts as another one.
+    LoginIsAnother,
     /// A login is not checked again if users have changed meanwhile.
     NoSecondCheck,
     /// If an instance is killed that had not seen a change, the others notify nobody again.

@@ -204,7 +204,7 @@ impl State {
                 };
                 // It reads the secrets before it is ready.
                 let secret = self.instances[0].secret.min(1);
-                self.instances[1] = Instance { is_up: true, view, secret, ..Instance::default() };
+                self.instances[1] = Instance { is_up: true, began_later: true, view, secret, ..Instance::default() };
             }
             Step::Lose(earlier) => self.lose(earlier, config),
             Step::See(number) => {

@@ -120,6 +120,8 @@ pub struct Frame {
     /// The session that it ends.
     pub ends: Option<SessionId>,
     marked: Option<u64>,
+    /// What connections were sent when that was checked.
+    pub(super) shown: LastSent,
     /// Whether it ends it because a used key came.
     pub(super) is_theft: bool,
     /// How often users had changed when the password was checked.
@@ -150,6 +152,7 @@ impl Frame {
             todo,
             ends: None,
             marked: None,
+            shown: LastSent::new(),
             is_theft: false,
             changes: 0,
         }
@@ -292,9 +295,11 @@ impl Instance {
             }
             Task::Login(connection, number, sid) => {
                 let user = self.user().unwrap_or_else(jane);
+                let number = number.filter(|_| config.mutant != Some(Mutant::LoginIsAnother));
                 let (attempt, device) = (number.map(attempt), device(config.is_bound));
+                let began = if self.began_later { NOW.plus(1) } else { NOW };
                 let login = Login { attempt, device, ..Login::new(connection.clone(), user) };
-                Command::Login { login, sid: *sid, salt: sid.0, began: NOW }
+                Command::Login { login, sid: *sid, salt: sid.0, began }
             }
             Task::Logout(connection, token) => Command::Logout {
                 connection: connection.clone(),
