@@ -229,7 +229,8 @@ impl Sessions {
         let effects = &decision.effects;
         match (&decision.write, stored) {
             (Write::Create(record), _) => {
-                self.store.create(record.clone()).instrument(spans::wait("store create")).await?;
+                let created = self.store.create(record.clone()).instrument(spans::wait("store create")).await;
+                created.inspect_err(|failure| self.check_who_logs_in(record, failure))?;
                 self.events.publish(effects).await?;
             }
             (Write::Replace(next), Some(stored)) => {

@@ -17,7 +17,8 @@
 //!   slower one. It stays on the one that was written last; but a login yields to what was there
 //!   before it, whose key may have been given out. Its own was not: it leaves no session behind.
 //! - **Late events of a process that crashed** are corrected by the others: each knows which
-//!   connections it has notified lately. Two that cross have notified the same connection.
+//!   connections it has notified lately. Two that cross have notified the same connection. So have
+//!   two that put it on two sessions.
 //! - **One process announces an end:** the one whose write marks the session as ended. The others
 //!   leave it to that one, and look again after a while, in case it crashed in between.
 
@@ -120,6 +121,15 @@ impl Sessions {
         }
     }
 
+    /// Notes that the connection of a session that may have been created without an answer is to be
+    /// checked: its client may be logged in by another process meanwhile.
+    pub(super) fn check_who_logs_in(&self, record: &Record, failure: &StoreError) {
+        let is_in_doubt = !matches!(failure, StoreError::Conflict | StoreError::ConnectionTaken(_));
+        if self.store.is_shared() && is_in_doubt {
+            self.unconfirmed.add(record.connections.iter().map(|connection| (connection.clone(), Some(record.sid))));
+        }
+    }
+
     /// Makes sure that connections know what the store says by now, after they were sent what was
     /// decided, or notes that this is to be done. Their guard must be held. Returns those that are
     /// on several sessions, or on another one.
@@ -168,13 +178,17 @@ impl Sessions {
     pub(crate) async fn resend(&self) -> Result<usize, SessionsError> {
         let connections: Vec<_> = self.recently_notified.connections().into_iter().collect();
         for some in connections.chunks(RESENDS_AT_ONCE) {
-            let _guard = self.connection_locks.take(some).await;
+            let guard = self.connection_locks.take(some).await;
             self.read_barrier().await?;
             let mut last_tokens = HashMap::new();
             for connection in some {
                 last_tokens.insert(connection, self.send_state(connection).await?);
             }
             self.correct(&mut last_tokens).await?;
+            // It may have put one of them on another session, and not looked at that.
+            let apart = self.apart(&last_tokens, &last_tokens).await?;
+            drop(guard);
+            self.leave_others(apart).await?;
         }
         Ok(connections.len())
     }
@@ -298,6 +312,10 @@ impl Sessions {
                 let shown = sent.get(connection).copied().unwrap_or(*last_token);
                 found.push(Apart { connection: connection.clone(), shown, kept, others });
             }
+        }
+        // Until they are on one session and know it.
+        if !found.is_empty() {
+            self.unconfirmed.add(found.iter().map(|Apart { connection, shown, .. }| (connection.clone(), *shown)));
         }
         Ok(found)
     }

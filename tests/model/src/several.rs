@@ -36,8 +36,8 @@
 //! - *That an instance has notified the sessions of a change* is known to the other one when it is
 //!   killed, as by its digest (ADR 0102). Files that differ for long, and those that are missing,
 //!   are in `crates/users/src/follow/tests.rs`.
-//! - *A login that both take is answered by both*, and nobody logs out before: what it leaves
-//!   behind otherwise is in ADR 0085.
+//! - *A login that both take lands at once*, if its write gets no answer, *and nobody logs out*
+//!   before it does: what it leaves behind otherwise is in ADR 0085.
 //! - *A probe is about one session*, and two connections are enough for it.
 //! - *Nobody is notified of what the bucket's time to live removes*: that nobody was there is why
 //!   it was removed. A connection that is still there finds out when its client uses its key.

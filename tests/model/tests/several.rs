@@ -82,6 +82,8 @@ holds! {
     two_log_in_on_one_connection: &[&[], &[login("c")], &[login("c")]], {}
     a_login_is_taken_by_both: &[&[], &[LOGIN_AGAIN]], {doubled: 1}
     a_login_is_taken_by_both_and_its_key_is_used: &[&[], &[LOGIN_AGAIN, relogin("c", 6)]], {doubled: 1}
+    a_login_is_taken_by_both_and_one_is_killed: &[&[], &[LOGIN_AGAIN]], {doubled: 1, kills: 1}
+    a_login_is_taken_by_both_and_a_write_gets_no_answer: &[&[], &[LOGIN_AGAIN]], {doubled: 1, unknown: 1, lands_at_once: true}
     a_login_is_repeated_while_another_one_takes_it: &[&[], &[LOGIN_AGAIN, LOGIN_AGAIN, relogin("c", 6)]], {doubled: 1}
     a_login_is_taken_by_one_that_began_later: &[&[], &[LOGIN_AGAIN]], {starts: true, doubled: 1}
     two_log_in_and_two_may_be: &[&[], &[login("c")], &[login("d")]], {cap: Some(2)}
@@ -141,6 +143,8 @@ caught! {
     a_login_that_one_that_began_later_takes_for_another: LoginIsAnother, [ON_ONE_SESSION], &[&[], &[LOGIN_AGAIN]], {starts: true, doubled: 1}
     a_later_login_that_stays: LaterLoginStays, [ON_ONE_SESSION], &[&[], &[LOGIN_AGAIN]], {doubled: 1}
     a_connection_that_was_sent_another_one: SentIsForgotten, [AS_STORED], &[&[], &[LOGIN_AGAIN, relogin("c", 6)]], {doubled: 1}
+    a_login_without_an_answer_that_is_forgotten: CreationIsForgotten, [ON_ONE_SESSION], &[&[], &[LOGIN_AGAIN]], {doubled: 1, unknown: 1, lands_at_once: true}
+    a_login_that_is_withdrawn_by_halves: ApartUnchecked, [AS_STORED], &[&[], &[LOGIN_AGAIN]], {doubled: 1, unknown: 1, lands_at_once: true}
     a_login_that_is_repeated_and_withdrawn: WithdrawnIsRepeated, [NOBODY_IS_REFUSED], &[&[], &[LOGIN_AGAIN, LOGIN_AGAIN, relogin("c", 6)]], {doubled: 1}
     an_end_that_is_not_marked: EndIsNotMarked, [PUBLISHED_ONCE], &[&[]], {ends: true}
     an_end_that_the_loser_publishes_too: LoserPublishesToo, [PUBLISHED_ONCE], &[&[]], {ends: true}

@@ -508,7 +508,7 @@ async fn a_login_repeated_before_its_second_session_is_withdrawn_gets_the_key_of
 
 /// What is left then, ADR 0085 says.
 #[tokio::test(start_paused = true)]
-async fn a_login_whose_instance_is_killed_after_its_repetition_was_answered_leaves_a_session_that_can_be_ended() {
+async fn a_slow_login_whose_instance_is_killed_leaves_its_connection_and_can_be_ended() {
     let mut several = Several::new(2).await;
     let key = {
         let (slow, bus) = (&several.instances[1].view.holds_new, &several.instances[1].bus.is_open);
@@ -533,14 +533,42 @@ async fn a_login_whose_instance_is_killed_after_its_repetition_was_answered_leav
     let sid = key.session().unwrap();
     let both = view.find_all_by_connection(&cid("a")).await.unwrap();
     let [left] = both.iter().copied().filter(|found| *found != sid).collect::<Vec<_>>().try_into().unwrap();
-    let key = several.relogin(0, "a", &key, 2).await.unwrap().relogin_key;
-    several.confirm_late().await;
-    assert_eq!(view.find_all_by_connection(&cid("a")).await.unwrap(), [sid], "its client goes on");
+    sessions.resend().await.unwrap();
+    assert_eq!(view.find_all_by_connection(&cid("a")).await.unwrap(), [sid]);
     assert_eq!(last_token(&mut several.published), sid.to_text());
     assert_eq!(several.sessions_of(1).await, 2, "its user sees both");
     sessions.serve(&SessionRequest::OnSession(left, Command::Revoke)).await.unwrap().unwrap();
     assert_eq!(several.sessions_of(1).await, 1);
     several.relogin(0, "a", &key, 3).await.unwrap();
+}
+
+/// By the instance that was slow, once the store answers again.
+#[tokio::test(start_paused = true)]
+async fn a_slow_login_whose_write_gets_no_answer_leaves_its_connection() {
+    let mut several = Several::new(2).await;
+    let view = &several.instances[1].view;
+    view.holds_new.send_replace(true);
+    let (failed, first) = tokio::join!(
+        several.instances[1]
+            .sessions
+            .login(Login { attempt: Some(Attempt([1; 16])), ..Login::new(cid("a"), several.user(1)) }),
+        async {
+            while view.holds_new.receiver_count() == 0 {
+                tokio::task::yield_now().await;
+            }
+            let first = several.login(0, "a", Some(1)).await.unwrap();
+            view.unanswered_new.store(1, SeqCst);
+            view.holds_new.send_replace(false);
+            first
+        }
+    );
+    assert!(matches!(failed, Err(SessionsError::Store(StoreError::Shortage(_)))), "{failed:?}");
+    view.catch_up();
+    assert_eq!(view.find_all_by_connection(&cid("a")).await.unwrap().len(), 2);
+    several.confirm_late().await;
+    let sid = first.relogin_key.session().unwrap();
+    assert_eq!(view.find_all_by_connection(&cid("a")).await.unwrap(), [sid]);
+    assert_eq!(last_token(&mut several.published), sid.to_text());
 }
 
 #[tokio::test(start_paused = true)]

@@ -36,6 +36,8 @@ pub(super) struct View {
     pub(super) failures: AtomicUsize,
     /// While true, new sessions are on their way to the store.
     pub(super) holds_new: watch::Sender<bool>,
+    /// How many of them are stored, without an answer.
+    pub(super) unanswered_new: AtomicUsize,
 }
 
 impl View {
@@ -100,7 +102,11 @@ impl SessionStore for View {
     async fn create(&self, record: Record) -> Result<Revision, StoreError> {
         tokio::task::yield_now().await;
         self.holds_new.subscribe().wait_for(|holds| !holds).await.unwrap();
-        self.write(record.sid, Revision(0), Some(record))
+        let created = self.write(record.sid, Revision(0), Some(record));
+        match self.unanswered_new.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)) {
+            Ok(_) => Err(StoreError::Shortage("the bucket does not answer".into())),
+            Err(_) => created,
+        }
     }
 
     async fn load(&self, sid: SessionId) -> Result<Option<Arc<Stored>>, StoreError> {

@@ -81,6 +81,12 @@ impl State {
                 return Some(expected + 1);
             }
             instance.view.doubt(sid);
+            if let (Task::Login(connection, ..), 0) = (&instance.frame().task, expected)
+                && config.mutant != Some(Mutant::CreationIsForgotten)
+            {
+                let connection = connection.clone();
+                instance.unconfirmed.insert(connection, Some(sid));
+            }
             self.answered(number, None);
             return None;
         }
@@ -167,6 +173,9 @@ impl State {
             steps.extend(others.into_iter().map(|sid| TaskStep::Run(Task::Detach(sid, connection.clone()))));
             let last = shown.get(connection).copied().unwrap_or(*last_token);
             let last = if config.mutant == Some(Mutant::SentIsForgotten) { Some(kept) } else { last };
+            if config.mutant != Some(Mutant::ApartUnchecked) {
+                instance.unconfirmed.insert(connection.clone(), last);
+            }
             steps.push(TaskStep::Check([(connection.clone(), last)].into()));
         }
         if is_elsewhere {

@@ -12,6 +12,8 @@ pub struct Config {
     pub doubled: u8,
     /// How many writes get no answer.
     pub unknown: u8,
+    /// Whether those that are done later are done before anything else happens.
+    pub lands_at_once: bool,
     /// How many instances are killed.
     pub kills: u8,
     /// Whether the second instance starts only now.
@@ -46,6 +48,7 @@ impl Config {
         scripts: &[],
         doubled: 0,
         unknown: 0,
+        lands_at_once: false,
         kills: 0,
         starts: false,
         ends: false,
@@ -109,6 +112,10 @@ pub enum Mutant {
     LaterLoginStays,
     /// A connection that is taken off sessions is taken to have been sent the one that it stays on.
     SentIsForgotten,
+    /// A connection on two sessions is not checked if it cannot be taken off one.
+    ApartUnchecked,
+    /// A connection is not checked if the session that a login creates there gets no answer.
+    CreationIsForgotten,
     /// The repetition of a login that is withdrawn then is answered with its key.
     WithdrawnIsRepeated,
     /// A login that is repeated counts as another one.

@@ -154,6 +154,7 @@ fn is_on_one_session(config: &Config, state: &State) -> bool {
     let is_known = |sid: &SessionId| state.clients.iter().any(|client| client.session == Some(*sid));
     let all_known = state.truth.records.keys().all(is_known)
         || state.left[super::KILLS] < config.kills
+        || state.left[super::UNKNOWN] < config.unknown
         || state.left[super::LOSSES] < config.losses;
     stored(state).values().all(|sessions| sessions.len() < 2) && all_known
 }

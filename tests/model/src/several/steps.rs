@@ -59,6 +59,9 @@ pub enum Step {
 
 impl State {
     pub(super) fn possible(&self, config: &Config, steps: &mut Vec<Step>) {
+        if config.lands_at_once && self.floating.is_some() {
+            return steps.extend([Step::Land, Step::Sink]);
+        }
         for (number, instance) in self.instances.iter().enumerate() {
             if !instance.lane.is_empty() {
                 steps.push(Step::Deliver(number));

@@ -394,8 +394,12 @@ impl State {
                     let session = instance.resend(&connection);
                     (connection, session)
                 });
-                let sent = sent.collect();
-                instance.prepend([TaskStep::Check(sent), TaskStep::End(Ok(None))]);
+                let sent: LastSent = sent.collect();
+                instance.prepend([
+                    TaskStep::Check(sent.clone()),
+                    TaskStep::Settle(sent, None),
+                    TaskStep::End(Ok(None)),
+                ]);
             }
             TaskStep::Check(sent) if outcome != WriteOutcome::Answered => {
                 if config.mutant != Some(Mutant::FailedCheckIsForgotten) {
