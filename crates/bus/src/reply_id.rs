@@ -28,8 +28,8 @@ impl fmt::Display for ReplyId {
     }
 }
 
-/// What waits, by random ids, for which the usual hash, made for texts of strangers, would be a
-/// waste.
+/// A map by reply ids. They are random bits of this process, so they need no hash that resists
+/// chosen keys, as SipHash does.
 pub(super) type ByReplyId<T> = HashMap<ReplyId, T, foldhash::fast::RandomState>;
 
 /// Puts `value` into `waiting` under a new id.

@@ -2,6 +2,6 @@
 
 use std::collections::HashMap;
 
-/// A map by numbers that nobody else chooses. The usual hash, which is made for texts of strangers,
-/// takes five times as long, and what a client does looks up dozens.
+/// A map by numbers that nobody else chooses, so that they need no hash that resists chosen keys,
+/// as SipHash does.
 pub(crate) type IdMap<K, V> = HashMap<K, V, foldhash::fast::RandomState>;

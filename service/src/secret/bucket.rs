@@ -39,7 +39,7 @@ pub struct SecretBucket {
     /// Where the passphrase is, which may change while a service runs.
     file: PathBuf,
     passphrase: Mutex<Zeroizing<Vec<u8>>>,
-    /// What was read last.
+    /// The entry that was read last.
     read: Mutex<Seen>,
 }
 
@@ -47,11 +47,11 @@ pub struct SecretBucket {
 pub struct Entry {
     /// Its text.
     pub text: Zeroizing<String>,
-    /// What a change of it names.
+    /// The state of the bucket that a change of it has to name.
     pub seen: Seen,
 }
 
-/// What the bucket had at some moment; the default: nothing.
+/// The bucket's entry as it was read or written; by default there is none.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Seen {
     revision: u64,
@@ -182,7 +182,7 @@ impl SecretBucket {
         *self.read.lock().unwrap_or_else(PoisonError::into_inner) = seen;
     }
 
-    /// What the bucket has.
+    /// Reads the bucket's entry.
     async fn now(&self) -> Result<Seen, SecretError> {
         let entry = self.store.entry(KEY).await.map_err(|error| SecretError::bucket(&self.store.name, error))?;
         Ok(entry.map(|entry| Seen { revision: entry.revision, sealed: entry.value }).unwrap_or_default())
