@@ -57,6 +57,17 @@ impl Bed {
         let (folder, port) = self.stop();
         Self { server: NatsServer::with_jetstream(folder.path(), &port), folder }
     }
+
+    /// The same after its only store is closed. Returns also a copy of the folder as it was
+    /// between, to be put back, and the port.
+    async fn restarted(self, only: JetStreamStore) -> (Self, TempDir, String) {
+        only.close().await.unwrap();
+        drop(only);
+        let (folder, port) = self.stop();
+        let copy = tempfile::tempdir().unwrap();
+        copy_folder(folder.path(), copy.path());
+        (Self { server: NatsServer::with_jetstream(folder.path(), &port), folder }, copy, port)
+    }
 }
 
 fn config(replicas: Replicas) -> BucketConfig {
@@ -390,13 +401,7 @@ async fn after_a_server_lost_writes_both_processes_read_what_it_has() {
     let first = bed.store().await;
     let old = first.create(record(1, &["a"])).await.unwrap();
     let removed = first.create(record(3, &["c"])).await.unwrap();
-    first.close().await.unwrap();
-    drop(first);
-    let (folder, port) = bed.stop();
-    let copy = tempfile::tempdir().unwrap();
-    copy_folder(folder.path(), copy.path());
-
-    let bed = Bed { server: NatsServer::with_jetstream(folder.path(), &port), folder };
+    let (bed, copy, port) = bed.restarted(first).await;
     let (ours, theirs) = (bed.store().await, bed.store().await);
     let mut newest = old;
     for n in 0..100 {
@@ -443,13 +448,7 @@ async fn what_was_decided_before_the_bucket_went_back_is_not_written_after_it() 
     for record in &old {
         first.create(record.clone()).await.unwrap();
     }
-    first.close().await.unwrap();
-    drop(first);
-    let (folder, port) = bed.stop();
-    let copy = tempfile::tempdir().unwrap();
-    copy_folder(folder.path(), copy.path());
-
-    let bed = Bed { server: NatsServer::with_jetstream(folder.path(), &port), folder };
+    let (bed, copy, port) = bed.restarted(first).await;
     let (ours, theirs) = (bed.store().await, bed.store().await);
     let write = async |store: &JetStreamStore, n: u8, connection: &str| {
         let read = store.load(sid(n)).await.unwrap().unwrap();
