@@ -4,10 +4,14 @@
 use std::{sync::Arc, time::Duration};
 
 use relogin_host::errors::Chain;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::sessions::Sessions;
+
+/// How long sessions to probe are gathered: at a gateway, each probe goes over all connections, and
+/// after a storm there are many sessions at once.
+const GATHERING: Duration = Duration::from_millis(100);
 
 /// The sleep after an error.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -29,13 +33,18 @@ pub async fn run(sessions: Arc<Sessions>, stop: CancellationToken) {
         tokio::select! {
             () = stop.cancelled() => return,
             () = wake => {}
-            () = sessions.probe_wanted() => {}
+            () = sessions.probe_wanted() => tokio::select! {
+                () = stop.cancelled() => return,
+                () = sleep(GATHERING) => {}
+            },
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::Ordering::SeqCst;
+
     use relogin_session::{ConnectionId, ReloginKey, SessionId};
     use tokio::task::JoinHandle;
 
@@ -106,7 +115,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn unresponsive_connections_are_detached_and_cleared() {
         let mut probed = Probed::of(5).await;
-        assert_eq!(probed.published_for(ANSWER_DEADLINE / 2).await, "probe of 1");
+        assert_eq!(probed.published_for(GATHERING + ANSWER_DEADLINE / 2).await, "probe of 1");
         for on in ["c0", "c3", "c4"] {
             probed.answer(on).await;
         }
@@ -116,6 +125,31 @@ mod tests {
         assert_eq!(published, "c1 user null\nc1 token null\nc2 user null\nc2 token null");
         assert_eq!(probed.connections().await, "c0 c3 c4");
         probed.stop.cancel();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn sessions_of_one_storm_are_probed_and_pruned_together() {
+        let mut probed = Probed::of(1).await;
+        let mut keys = Vec::new();
+        for n in 0..8_u8 {
+            keys.push(probed.world.login(&format!("s{n}c0"), 2).await.unwrap().relogin_key);
+        }
+        for connection in 1..=4 {
+            for (n, key) in (0..).zip(&mut keys) {
+                let on = format!("s{n}c{connection}");
+                *key = probed.world.attempt(&on, key, connection).await.unwrap().relogin_key;
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        }
+        assert_eq!(probed.published_for(GATHERING).await, "probe of 8");
+        for n in 0..8 {
+            let on = cid(&format!("s{n}c4"));
+            let sid = probed.world.sessions.on_connection(&on).await.unwrap().unwrap().sid;
+            probed.world.sessions.renew(&on, sid).await.unwrap();
+        }
+        probed.world.store.is_slow.store(true, SeqCst);
+        let published = probed.published_for(ANSWER_DEADLINE + Duration::from_millis(150)).await;
+        assert_eq!(published.lines().filter(|line| line.ends_with("token null")).count(), 8 * 4, "{published}");
     }
 
     /// A gateway that does not know the question, or is cut off, must not cost anybody the session.

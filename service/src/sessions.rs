@@ -24,6 +24,7 @@ mod liveness_probe;
 mod log;
 mod operators;
 mod outcome_counts;
+mod probe;
 mod request;
 mod serve;
 mod several;
@@ -45,7 +46,6 @@ use relogin_session::{
 use relogin_store::{SessionStore, StoreError};
 use relogin_users::{DirectoryError, UserDirectory};
 use thiserror::Error;
-use tokio::time::Instant;
 use tracing::Instrument;
 
 pub use self::{
@@ -355,26 +355,6 @@ impl Sessions {
     /// Disposes of a session if its deadline has passed.
     pub(crate) async fn expire(&self, sid: SessionId) -> Result<(), SessionsError> {
         self.serve(&SessionRequest::OnSession(sid, Command::Expire)).await.map(drop)
-    }
-
-    /// Probes the connections of sessions that have many, and removes those that have not answered
-    /// in time. Returns the instant at which the next ones are to be removed.
-    pub(crate) async fn probe_connections(&self) -> Result<Option<Instant>, SessionsError> {
-        let sids = self.liveness_probe.to_ask();
-        if !sids.is_empty() {
-            self.events.ask_to_renew(&sids).await?;
-            self.liveness_probe.asked(&sids, Instant::now());
-        }
-        for (sid, prune) in self.liveness_probe.over(Instant::now()) {
-            self.serve(&SessionRequest::OnSession(sid, prune)).await.map(drop)?;
-        }
-        Ok(self.liveness_probe.next())
-    }
-
-    /// Resolves when a session must be probed, even if nobody was waiting. For one task. Cancel
-    /// safe.
-    pub(crate) async fn probe_wanted(&self) {
-        self.liveness_probe.wanted().await;
     }
 
     /// Milliseconds until the next deadline passes. None if there is none.

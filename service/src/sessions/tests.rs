@@ -565,6 +565,8 @@ pub(crate) struct Rival {
     store: MemoryStore,
     conflicts: AtomicUsize,
     broken: AtomicBool,
+    /// Each write takes a tenth of a second.
+    pub(crate) is_slow: AtomicBool,
 }
 
 #[async_trait]
@@ -586,6 +588,9 @@ impl SessionStore for Rival {
         }
         // Others get on in between.
         tokio::task::yield_now().await;
+        if self.is_slow.load(SeqCst) {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
         self.store.replace(record, revision).await
     }
 
