@@ -6,12 +6,12 @@ use std::{
     ops::Bound::{Excluded, Unbounded},
 };
 
-use relogin_res::Pattern;
+use relogin_res::{Pattern, rid::is_name};
 
 use super::Gateway;
 use crate::{
     api::ConnectionKey,
-    cache::{Cause, Notice, Notification, Step, Swept},
+    cache::{Cache, Cause, Notice, Notification, Step, Swept},
     connection::{Connection, Shared, inbox::Arrival},
     ids::ResourceKey,
 };
@@ -19,12 +19,20 @@ use crate::{
 /// A system reset on its way to all names of the cache.
 #[derive(Debug)]
 pub(super) struct SystemReset {
-    resources: Vec<Pattern>,
-    access: Vec<Pattern>,
+    resources: Patterns,
+    access: Patterns,
     /// The last name that it has reached.
     last: Option<String>,
     /// Names after that one that it has reached already, because of an event.
     ahead: BTreeSet<String>,
+}
+
+/// What a system reset concerns.
+#[derive(Debug, Default)]
+struct Patterns {
+    /// Those that stand for one name: they are looked up, for there may be a thousand.
+    names: BTreeSet<String>,
+    others: Vec<Pattern>,
 }
 
 /// A token reset on its way to all connections.
@@ -39,22 +47,52 @@ pub(super) struct TokenReset {
 impl SystemReset {
     /// A reset of these patterns, and whether all of them are such. The others do not count.
     pub(super) fn new(resources: &[String], access: &[String]) -> (Self, bool) {
-        let patterns = |texts: &[String]| texts.iter().filter_map(|text| Pattern::parse(text)).collect();
-        let reset =
-            Self { resources: patterns(resources), access: patterns(access), last: None, ahead: BTreeSet::new() };
-        let is_whole = reset.resources.len() + reset.access.len() == resources.len() + access.len();
-        (reset, is_whole)
+        let is_whole = resources.iter().chain(access).all(|text| Pattern::parse(text).is_some());
+        let (resources, access) = (Patterns::new(resources), Patterns::new(access));
+        (Self { resources, access, last: None, ahead: BTreeSet::new() }, is_whole)
+    }
+
+    /// The name that comes next: of the cache's, or, if all patterns are names, of those.
+    fn next_name(&self, cache: &Cache) -> Option<String> {
+        let last = self.last.as_deref();
+        let next = if self.resources.others.is_empty() && self.access.others.is_empty() {
+            [&self.resources, &self.access].into_iter().filter_map(|patterns| patterns.next_name(last)).min()
+        } else {
+            cache.next_name(last)
+        };
+        next.map(str::to_owned)
     }
 
     /// True, once, if it concerns a name and has not reached it yet.
     fn is_news_to(&mut self, name: &str) -> bool {
         let is_left = self.last.as_deref().is_none_or(|last| last < name);
-        is_left && matches(&self.access, name) && self.ahead.insert(name.to_owned())
+        is_left && self.access.matches(name) && self.ahead.insert(name.to_owned())
     }
 }
 
-fn matches(patterns: &[Pattern], name: &str) -> bool {
-    patterns.iter().any(|pattern| pattern.matches(name))
+impl Patterns {
+    /// Those that are patterns.
+    fn new(texts: &[String]) -> Self {
+        let mut patterns = Self::default();
+        for text in texts {
+            if is_name(text) {
+                patterns.names.insert(text.clone());
+            } else {
+                patterns.others.extend(Pattern::parse(text));
+            }
+        }
+        patterns
+    }
+
+    fn matches(&self, name: &str) -> bool {
+        self.names.contains(name) || self.others.iter().any(|pattern| pattern.matches(name))
+    }
+
+    /// Of those that are names, the one after `last`, the first one after none.
+    fn next_name(&self, last: Option<&str>) -> Option<&str> {
+        let after = last.map_or(Unbounded, Excluded);
+        self.names.range::<str, _>((after, Unbounded)).next().map(String::as_str)
+    }
 }
 
 impl TokenReset {
@@ -203,11 +241,11 @@ impl Gateway {
         if cache.has_too_many_sweeps() {
             return false;
         }
-        let Some(name) = cache.next_name(reset.last.as_deref()).map(str::to_owned) else {
+        let Some(name) = reset.next_name(cache) else {
             self.resets.pop_front();
             return true;
         };
-        if matches(&reset.resources, &name) {
+        if reset.resources.matches(&name) {
             cache.reset_resources(&name);
         }
         if reset.is_news_to(&name) {

@@ -2,8 +2,8 @@
 
 use expect_test::expect;
 
-use super::{check, check_with};
-use crate::Config;
+use super::{Bench, check, check_with};
+use crate::{Config, Input};
 
 #[test]
 fn after_a_reset_the_difference_is_sent_as_events() {
@@ -280,4 +280,36 @@ fn access_requests_after_a_reset_are_so_many_at_a_time_in_all() {
               3< {"event":"a.unsubscribe","data":{"reason":{"code":"system.accessDenied","message":"Access denied"}}}
         "#]],
     );
+}
+
+#[test]
+fn a_reset_of_names_passes_over_no_others() {
+    let mut bench = Bench::new(Config::default());
+    bench.step("open 1 c1");
+    for n in 0..100 {
+        bench.step(&format!("1> {n} subscribe.m{n}"));
+        bench.step(&format!("get.m{n} = {{\"result\":{{\"model\":{{}}}}}}"));
+        bench.step(&format!("access.m{n} = {{\"result\":{{\"get\":true}}}}"));
+    }
+    let tag = *bench.listeners.iter().find(|(_, pattern)| *pattern == "system.reset").unwrap().0;
+    for (payload, expected) in [
+        (r#"{"resources":["m70","gone","m7"],"access":["m71"]}"#, "get.m7 get.m70 access.m71"),
+        (r#"{"resources":["m7.>"],"access":["m7","m70.x"]}"#, "access.m7"),
+    ] {
+        bench.gateway.handle(Input::Message { tag, subject: "system.reset", payload: payload.as_bytes() }, bench.now);
+        let mut slices = 0;
+        while bench.gateway.has_work() {
+            bench.gateway.handle(Input::Timeout, bench.now);
+            slices += 1;
+        }
+        assert_eq!(slices > 2, payload.contains('>'), "{slices} for {payload}");
+        bench.act();
+        let asked: Vec<_> = bench.requests.values().map(String::as_str).collect();
+        assert_eq!(asked.join(" "), expected, "{payload}");
+        for subject in expected.split(' ') {
+            let result = if subject.starts_with("get") { r#"{"model":{}}"# } else { r#"{"get":true}"# };
+            bench.step(&format!("{subject} = {{\"result\":{result}}}"));
+        }
+    }
+    bench.finish();
 }
