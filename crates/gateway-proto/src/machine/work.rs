@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// A system reset on its way to all names of the cache.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct SystemReset {
     resources: Patterns,
     access: Patterns,
@@ -27,12 +27,12 @@ pub(super) struct SystemReset {
     ahead: BTreeSet<String>,
 }
 
-/// What a system reset concerns.
+/// The patterns of a system reset.
 #[derive(Debug, Default)]
 struct Patterns {
-    /// Those that stand for one name: they are looked up, for there may be a thousand.
+    /// Those without wildcards. They are looked up, because there may be a thousand.
     names: BTreeSet<String>,
-    others: Vec<Pattern>,
+    wildcards: Vec<Pattern>,
 }
 
 /// A token reset on its way to all connections.
@@ -47,15 +47,21 @@ pub(super) struct TokenReset {
 impl SystemReset {
     /// A reset of these patterns, and whether all of them are such. The others do not count.
     pub(super) fn new(resources: &[String], access: &[String]) -> (Self, bool) {
-        let is_whole = resources.iter().chain(access).all(|text| Pattern::parse(text).is_some());
-        let (resources, access) = (Patterns::new(resources), Patterns::new(access));
-        (Self { resources, access, last: None, ahead: BTreeSet::new() }, is_whole)
+        let mut reset = Self::default();
+        let mut is_whole = true;
+        for text in resources {
+            is_whole &= reset.resources.add(text);
+        }
+        for text in access {
+            is_whole &= reset.access.add(text);
+        }
+        (reset, is_whole)
     }
 
-    /// The name that comes next: of the cache's, or, if all patterns are names, of those.
+    /// The name that it has to reach next. Without wildcards, it passes over no others.
     fn next_name(&self, cache: &Cache) -> Option<String> {
         let last = self.last.as_deref();
-        let next = if self.resources.others.is_empty() && self.access.others.is_empty() {
+        let next = if self.resources.wildcards.is_empty() && self.access.wildcards.is_empty() {
             [&self.resources, &self.access].into_iter().filter_map(|patterns| patterns.next_name(last)).min()
         } else {
             cache.next_name(last)
@@ -71,24 +77,23 @@ impl SystemReset {
 }
 
 impl Patterns {
-    /// Those that are patterns.
-    fn new(texts: &[String]) -> Self {
-        let mut patterns = Self::default();
-        for text in texts {
-            if is_name(text) {
-                patterns.names.insert(text.clone());
-            } else {
-                patterns.others.extend(Pattern::parse(text));
-            }
+    /// Adds a pattern. False if it is none.
+    fn add(&mut self, text: &str) -> bool {
+        if is_name(text) {
+            self.names.insert(text.to_owned());
+            return true;
         }
-        patterns
+        let pattern = Pattern::parse(text);
+        let is_pattern = pattern.is_some();
+        self.wildcards.extend(pattern);
+        is_pattern
     }
 
     fn matches(&self, name: &str) -> bool {
-        self.names.contains(name) || self.others.iter().any(|pattern| pattern.matches(name))
+        self.names.contains(name) || self.wildcards.iter().any(|pattern| pattern.matches(name))
     }
 
-    /// Of those that are names, the one after `last`, the first one after none.
+    /// Of the names, the one after `last`; the first one if there is no last.
     fn next_name(&self, last: Option<&str>) -> Option<&str> {
         let after = last.map_or(Unbounded, Excluded);
         self.names.range::<str, _>((after, Unbounded)).next().map(String::as_str)

@@ -186,7 +186,8 @@ impl World {
             11 if self.chance.below(3) == 0 => self.delete_or_create(&resource),
             12 if self.chance.below(3) == 0 => {
                 self.mutate(&resource, false);
-                self.publish("system.reset", json!({"resources": ["r.>"]}).to_string().as_bytes());
+                let pattern = if self.chance.below(2) == 0 { "r.>" } else { resource.name() };
+                self.publish("system.reset", json!({"resources": [pattern]}).to_string().as_bytes());
             }
             13 if self.chance.below(3) == 0 => self.change_access(connection, &resource),
             14 if self.chance.below(20) == 0 => {
