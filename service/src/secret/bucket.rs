@@ -51,7 +51,7 @@ pub struct Entry {
     pub seen: Seen,
 }
 
-/// The bucket's entry as it was read or written; by default there is none.
+/// The bucket's entry when it was read or written. The default stands for no entry.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Seen {
     revision: u64,
